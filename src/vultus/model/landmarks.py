@@ -1,0 +1,73 @@
+"""Landmark tables: where on a morphable model's surface a detector really puts each of its points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LandmarkTable:
+    """Surface positions of one landmark scheme, per pose bin.
+
+    A detector's points slide over the surface as the head turns (the jaw contour most of all), so the position
+    is calibrated on a grid of poses and interpolated between them: a mixture of surface points, hence still linear in the vertices.
+
+    Attributes:
+        name: ``mediapipe478``, ``ibug68`` or ``aflw21``.
+        yaw_deg: "y" ascending bin centres. pitch_deg: "p" ascending bin centres.
+        triangle_ids: "y p l" int64, index into the model's triangles.
+        barycentric: "y p l 3" weights, non-negative, sum one.
+        spread_mm: "y p l" root mean square distance between the table's position and where the detector put the point, over people
+            and expressions; large means "trust it less".
+    """
+
+    name: str
+    yaw_deg: Tensor
+    pitch_deg: Tensor
+    triangle_ids: Tensor
+    barycentric: Tensor
+    spread_mm: Tensor
+
+    @property
+    def num_landmarks(self) -> int:
+        """How many points the scheme has."""
+        return self.triangle_ids.shape[-1]
+
+    def bin_weight(self, yaw_deg: Tensor, pitch_deg: Tensor) -> Tensor:
+        """Bilinear weights "... y p" of the pose bins at angles "..." (clamped to the calibrated range)."""
+        return _hat(yaw_deg, self.yaw_deg)[..., :, None] * _hat(pitch_deg, self.pitch_deg)[..., None, :]
+
+    def vertex_weight(self, triangles: Tensor, yaw_deg: Tensor, pitch_deg: Tensor) -> tuple[Tensor, Tensor]:
+        """Vertices that make up each landmark at one pose: ids "l m" and weights "l m" (rows sum to one).
+
+        ``m`` is three times the number of pose bins that take part (at most four).
+        """
+        bins = self.bin_weight(yaw_deg, pitch_deg).flatten()
+        active = bins.nonzero().squeeze(-1)
+        triangle_ids = self.triangle_ids.flatten(0, 1)[active]
+        weight = self.barycentric.flatten(0, 1)[active] * bins[active][:, None, None]
+        ids = triangles[triangle_ids].permute(1, 0, 2).flatten(1)
+        return ids, weight.permute(1, 0, 2).flatten(1)
+
+    def spread_at(self, yaw_deg: Tensor, pitch_deg: Tensor) -> Tensor:
+        """Expected detector error "l" in millimetres at one pose."""
+        return (self.bin_weight(yaw_deg, pitch_deg)[..., None] * self.spread_mm).sum((0, 1))
+
+    def points(self, vertices: Tensor, triangles: Tensor, yaw_deg: Tensor, pitch_deg: Tensor) -> Tensor:
+        """Landmarks "... l 3" of vertices "... v 3" for a head seen at this pose."""
+        ids, weight = self.vertex_weight(triangles, yaw_deg, pitch_deg)
+        return (vertices[..., ids, :] * weight[..., None]).sum(-2)
+
+
+def _hat(value: Tensor, centres: Tensor) -> Tensor:
+    """Piecewise linear interpolation weights "... n" of values "..." between ascending centres "n"."""
+    if len(centres) == 1:
+        return torch.ones_like(value)[..., None]
+    value = value.clamp(centres[0], centres[-1])[..., None]
+    step = (centres[1:] - centres[:-1]).to(value)
+    fraction = ((value - centres[:-1]) / step).clamp(0, 1)
+    one, zero = torch.ones_like(value), torch.zeros_like(value)
+    return torch.cat([one, fraction], -1) - torch.cat([fraction, zero], -1)

@@ -1,0 +1,70 @@
+"""What is saved, viewed and evaluated: one reconstructed face with where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..geometry.camera import Camera
+from ..geometry.mesh import Mesh
+from ..geometry.view import View
+from .face import CoarseFace, TexturedFace
+from .morphable import MorphableModel
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How a fit went.
+
+    Attributes:
+        status: ``ok`` or ``doubtful`` (a result exists, but look at it).
+        advice: what to do about it; empty when all is well.
+        cost: name of each term -> final value. iterations: how many steps were taken.
+    """
+
+    status: str
+    advice: tuple[str, ...]
+    cost: Mapping[str, float]
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One face of one person.
+
+    Attributes:
+        model: the morphable model its code belongs to.
+        view: the photo and its camera, posed. face: the result, textured unless texture was switched off.
+        report: convergence and advice. timings_s: seconds per stage.
+        provenance: package version, model, configuration, source file.
+    """
+
+    model: MorphableModel
+    view: View
+    face: CoarseFace | TexturedFace
+    report: FitReport
+    timings_s: Mapping[str, float]
+    provenance: Mapping[str, Any]
+
+    @property
+    def coarse(self) -> CoarseFace:
+        """Code, pose and light."""
+        return self.face.coarse if isinstance(self.face, TexturedFace) else self.face
+
+    @property
+    def camera(self) -> Camera:
+        """The posed camera of the photo."""
+        return self.view.camera
+
+    @property
+    def mesh(self) -> Mesh:
+        """The head with the photo's expression, head frame, millimetres."""
+        return self.model.mesh(self.coarse.code)
+
+    def save(self, directory: str | Path, **options: Any) -> Path:
+        """Write ``reconstruction.json``, meshes, textures and the overlay; see :func:`vultus.io.result.save`."""
+        from ..io.result import save
+
+        return save(self, directory, **options)
