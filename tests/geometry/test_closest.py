@@ -1,0 +1,42 @@
+import igl
+import numpy as np
+import pytest
+
+from vultus.geometry.closest import TriangleTree, closest_points
+
+
+@pytest.fixture(scope="module")
+def soup():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3000, 1, 3))
+    vertices = (centres + 0.1 * rng.normal(size=(3000, 3, 3))).reshape(-1, 3)
+    return vertices, np.arange(9000).reshape(-1, 3), rng.normal(size=(2000, 3)) * 1.5
+
+
+def test_agrees_with_libigl_exactly(soup):
+    vertices, triangles, queries = soup
+    found = closest_points(queries, vertices, triangles)
+    squared, _, _ = igl.point_mesh_squared_distance(queries, vertices, triangles)[:3]
+    np.testing.assert_allclose(found.distances, np.sqrt(squared), atol=1e-9)
+    rebuilt = (vertices[triangles[found.triangle_ids]] * found.barycentric[:, :, None]).sum(1)
+    np.testing.assert_allclose(rebuilt, found.points, atol=1e-12)
+    assert (found.barycentric >= 0).all()
+    np.testing.assert_allclose(found.barycentric.sum(1), 1)
+
+
+def test_degenerate_triangles_and_queries(soup):
+    vertices, triangles, queries = soup
+    spoiled = np.concatenate([vertices, [[np.nan, 0, 0], [5, 5, 5]]])
+    extra = np.array([[9000, 0, 1], [9001, 9001, 9001], [9001, 9001, 0]])
+    tree = TriangleTree(spoiled, np.concatenate([triangles, extra]))
+    found = tree.query(np.array([[5.0, 5, 5], [np.nan, 0, 0]]))
+    assert found.distances[0] == 0
+    assert np.isnan(found.distances[1])
+    assert found.triangle_ids[1] == -1
+    with pytest.raises(ValueError):
+        TriangleTree(np.full((3, 3), np.nan), np.array([[0, 1, 2]]))
+
+
+def test_a_single_triangle():
+    found = closest_points(np.array([[0.2, 0.2, 3.0], [-1, -1, 0]]), np.eye(3)[[0, 1]].tolist() + [[0, 0, 0]], np.array([[2, 0, 1]]))
+    np.testing.assert_allclose(found.distances, [3, np.sqrt(2)])
