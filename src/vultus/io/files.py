@@ -1,0 +1,139 @@
+"""Files and folders that appear complete or not at all: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from ..errors import BadFile
+
+# What rename() says when a non-empty folder is already in the place; which one depends on the operating system.
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.EPERM}
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; it takes its name only when the block ends well.
+
+    Raises:
+        BadFile: the file cannot be written (no such folder, no permission, disk full); nothing is left behind.
+    """
+    path = Path(path)
+    partial = _beside(path, "partial")
+    try:
+        with _explained(path):
+            yield partial
+            partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | Path, owned: Callable[[Path], Iterable[str] | None]) -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` to fill; it takes the place of ``path`` only when the block ends well.
+
+    Readers see the old folder or the new one, never a mixture. Folders cannot be exchanged in one portable step, so while one
+    replaces the other there is a moment without either. If two processes write the same folder, both succeed and the later one stays.
+    A killed process leaves ``.<name>.partial-*`` behind, which nothing reads.
+
+    Args:
+        path: the folder to make; its parents are made too.
+        owned: tells, for a folder that is in the place already, the names of the files in it that may go, or None if it may not
+            be replaced. All else in it is kept, moved into the new folder.
+
+    Raises:
+        BadFile: the folder cannot be written, or something that may not be replaced is in its place.
+    """
+    path = Path(path).resolve()
+    partial = _beside(path, "partial")
+    with _explained(path):
+        _check_replaceable(path, owned)  # before the work is done, not after
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+    try:
+        with _explained(path):
+            yield partial
+            _exchange(partial, path, owned)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchange(partial: Path, path: Path, owned: Callable[[Path], Iterable[str] | None]) -> None:
+    """Put ``partial`` in the place of ``path``; what was there goes aside first, and comes back if that fails."""
+    replaced: list[Path] = []
+    for _ in range(100):  # a round is lost only when another process has just finished the same folder
+        replaced += _move_aside(path, owned)
+        try:
+            partial.rename(path)
+        except OSError as error:
+            if replaced and not path.exists():
+                replaced.pop().rename(path)
+            if error.errno not in _TAKEN or not path.exists():
+                raise
+        else:
+            for folder in reversed(replaced):
+                _keep_foreign(folder, path, set(owned(folder) or ()))
+            return
+    raise BadFile(f"{path}: other processes keep replacing this folder; give each its own output folder")
+
+
+def _move_aside(path: Path, owned: Callable[[Path], Iterable[str] | None]) -> list[Path]:
+    """Rename the folder at ``path`` and return where it is now; an empty list if there is none."""
+    try:
+        replaced = path.rename(_beside(path, "replaced"))
+    except FileNotFoundError:
+        return []
+    try:
+        _check_replaceable(replaced, owned)  # here no other process touches it any more
+    except BadFile:
+        replaced.rename(path)
+        raise
+    return [replaced]
+
+
+def _keep_foreign(replaced: Path, path: Path, owned: set[str]) -> None:
+    """Move what is not ours from the replaced folder into the new one, then delete the rest."""
+    foreign = [entry for entry in replaced.iterdir() if entry.name not in owned]
+    for entry in foreign:
+        if (path / entry.name).exists():
+            return  # better a hidden folder too many than somebody's file too few
+        entry.rename(path / entry.name)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _check_replaceable(path: Path, owned: Callable[[Path], Iterable[str] | None]) -> None:
+    """Raise unless ``path`` is free, empty, or a folder that is ours to replace."""
+    if path.exists() and not path.is_dir():
+        raise BadFile(f"{path}: a file is where the output folder should be; move it or choose another output folder")
+    with contextlib.suppress(FileNotFoundError):  # moved away by another process that writes the same folder
+        if owned(path) is None and any(path.iterdir()) and owned(path) is None:
+            raise BadFile(
+                f"{path}: this folder holds something else than a result of vultus and is left alone; choose another one"
+            )
+
+
+def _beside(path: Path, purpose: str) -> Path:
+    return path.with_name(f".{path.name}.{purpose}-{secrets.token_hex(4)}")
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = {
+            errno.ENOSPC: "free some space or choose a folder on another disk",
+            errno.EDQUOT: "free some space or choose a folder on another disk",
+            errno.EACCES: "choose a folder that you may write to",
+            errno.EPERM: "choose a folder that you may write to",
+            errno.EROFS: "choose a folder that you may write to",
+            errno.ENAMETOOLONG: "choose a shorter name",
+        }.get(error.errno or 0, "check the folder, or choose another one")
+        raise BadFile(f"{path}: cannot be written ({reason}); {remedy}") from error
