@@ -52,7 +52,13 @@ def icosphere(subdivisions: int) -> tuple[Tensor, Tensor]:
     vertices = [tuple(c / math.hypot(*corner) for c in corner) for corner in corners]
     edge = min(math.dist(vertices[0], v) for v in vertices[1:]) * 1.01
     near = [[math.dist(a, b) < edge and a != b for b in vertices] for a in vertices]
-    triangles = [(i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i][j] and near[j][k] and near[i][k]]
+    triangles = [
+        (i, j, k)
+        for i in range(12)
+        for j in range(i)
+        for k in range(j)
+        if near[i][j] and near[j][k] and near[i][k]
+    ]
     for _ in range(subdivisions):
         middle: dict[tuple[int, int], int] = {}
 
@@ -93,7 +99,15 @@ def spherical_uv(directions: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]
 def synthetic_model(num_identities: int = 3, name: str = "synthetic") -> MorphableModel:
     """The model; the same object every time."""
     generator = torch.Generator().manual_seed(7)
-    vertices, triangles, uvs, uv_triangles, part_of_triangle, albedo, part_of_vertex = [], [], [], [], [], [], []
+    vertices, triangles, uvs, uv_triangles, part_of_triangle, albedo, part_of_vertex = (
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+    )
     for index, (centre, radius_mm, subdivisions, colour) in enumerate(PARTS.values()):
         directions, faces = icosphere(subdivisions)
         points = directions * radius_mm * torch.tensor([0.9, 1.2, 1.0] if index == 0 else [1.0, 1.0, 1.0])
@@ -116,9 +130,13 @@ def synthetic_model(num_identities: int = 3, name: str = "synthetic") -> Morphab
     front = is_skin & (mean[:, 2] > -40)
     in_chart = front[faces].all(1) & (part == 0)
     plane = (mean[:, :2] - torch.tensor([0.0, -20.0])) / torch.tensor([90.0, 120.0])
-    chart_uv = torch.where(front[:, None], torch.stack([0.5 + plane[:, 0] / 2, 0.5 - plane[:, 1] / 2], -1), math.nan)
+    chart_uv = torch.where(
+        front[:, None], torch.stack([0.5 + plane[:, 0] / 2, 0.5 - plane[:, 1] / 2], -1), math.nan
+    )
     chart = FaceChart(
-        chart_uv, torch.cat([faces[in_chart & ~mouth], faces[mouth]]), torch.arange(int(in_chart.sum())) >= int((in_chart & ~mouth).sum())
+        chart_uv,
+        torch.cat([faces[in_chart & ~mouth], faces[mouth]]),
+        torch.arange(int(in_chart.sum())) >= int((in_chart & ~mouth).sum()),
     )
 
     expression = torch.zeros(len(ARKIT_NAMES), len(mean), 3)
@@ -128,7 +146,9 @@ def synthetic_model(num_identities: int = 3, name: str = "synthetic") -> Morphab
         falloff = (1 - ((mean - centre).norm(dim=-1) / 35.0) ** 2).clamp(min=0) ** 2 * is_skin
         expression[i] = falloff[:, None] * torch.randn(3, generator=generator) * 5
         if expression_name.startswith("jaw"):
-            moved = (part_of_vertex == list(PARTS).index("teeth")) | (part_of_vertex == list(PARTS).index("tongue"))
+            moved = (part_of_vertex == list(PARTS).index("teeth")) | (
+                part_of_vertex == list(PARTS).index("tongue")
+            )
             expression[i, moved] = torch.tensor([0.0, -12.0, -2.0])
         if expression_name.startswith("eyeLook"):
             eye = list(PARTS).index("eye_left" if expression_name.endswith("Left") else "eye_right")
@@ -154,12 +174,17 @@ def synthetic_model(num_identities: int = 3, name: str = "synthetic") -> Morphab
         part_names=tuple(PARTS),
         regions={"face": front, "mouth": front & ((mean - torch.tensor(MOUTH_MM)).norm(dim=-1) < 30)},
         chart=chart,
-        landmarks={n: _landmark_table(n, k, topology, front, generator) for n, k in (("ibug68", 68), ("mediapipe478", 478))},
+        landmarks={
+            n: _landmark_table(n, k, topology, front, generator)
+            for n, k in (("ibug68", 68), ("mediapipe478", 478))
+        },
         mirror=mirrored.norm(dim=-1).argmin(1),
     )
 
 
-def _landmark_table(name: str, count: int, topology: Topology, front: Tensor, generator: torch.Generator) -> LandmarkTable:
+def _landmark_table(
+    name: str, count: int, topology: Topology, front: Tensor, generator: torch.Generator
+) -> LandmarkTable:
     candidates = front[topology.triangles].all(1).nonzero().squeeze(-1)
     triangle_ids = candidates[torch.randint(len(candidates), (3, 1, count), generator=generator)]
     barycentric = torch.rand(3, 1, count, 3, generator=generator) + 0.05
@@ -180,7 +205,9 @@ def synthetic_reconstruction(textured: bool = True, texture_size: int = 64) -> R
     """A finished reconstruction of the synthetic head: everything that a real run leaves in it."""
     model, camera = synthetic_model(), synthetic_camera()
     generator = torch.Generator().manual_seed(11)
-    expression = torch.rand(len(ARKIT_NAMES), generator=generator) * (torch.rand(len(ARKIT_NAMES), generator=generator) < 0.3)
+    expression = torch.rand(len(ARKIT_NAMES), generator=generator) * (
+        torch.rand(len(ARKIT_NAMES), generator=generator) < 0.3
+    )
     code = FaceCode(torch.tensor([0.5, -1.25, 1.0]), expression, torch.tensor([0.3, -0.7]))
     light = torch.zeros(9, 3)
     light[0], light[2, 1] = 1.0, 0.25
@@ -198,10 +225,18 @@ def synthetic_reconstruction(textured: bool = True, texture_size: int = 64) -> R
     )
     face: CoarseFace | TexturedFace = coarse
     if textured:
-        texture = {part: torch.rand(3, texture_size, texture_size, generator=generator) for part in model.part_names[:4]}
+        texture = {
+            part: torch.rand(3, texture_size, texture_size, generator=generator)
+            for part in model.part_names[:4]
+        }
         texture = {part: (image * 255).round() / 255 for part, image in texture.items()}
         observed = (torch.rand(texture_size, texture_size, generator=generator) * 255).round() / 255
         face = TexturedFace(coarse, texture, observed)
     report = FitReport("ok", (), {"landmarks": 1.5, "prior": 0.25}, 12)
-    provenance = {"version": "0.1.0", "model": model.name, "photo": "/somewhere/person.jpg", "config": {"focal": "auto"}}
+    provenance = {
+        "version": "0.1.0",
+        "model": model.name,
+        "photo": "/somewhere/person.jpg",
+        "config": {"focal": "auto"},
+    }
     return Reconstruction(model, view, face, report, {"detect": 0.05, "coarse": 0.9}, provenance)

@@ -59,6 +59,10 @@ def atomic_directory(path: str | Path, owned: Callable[[Path], Iterable[str] | N
         with _explained(path):
             yield partial
             _exchange(partial, path, owned)
+    except BadFile as error:
+        raise BadFile(
+            str(error).replace(str(partial), str(path))
+        ) from error  # people know the folder by its own name
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -109,7 +113,9 @@ def _keep_foreign(replaced: Path, path: Path, owned: set[str]) -> None:
 def _check_replaceable(path: Path, owned: Callable[[Path], Iterable[str] | None]) -> None:
     """Raise unless ``path`` is free, empty, or a folder that is ours to replace."""
     if path.exists() and not path.is_dir():
-        raise BadFile(f"{path}: a file is where the output folder should be; move it or choose another output folder")
+        raise BadFile(
+            f"{path}: a file is where the output folder should be; move it or choose another output folder"
+        )
     with contextlib.suppress(FileNotFoundError):  # moved away by another process that writes the same folder
         if owned(path) is None and any(path.iterdir()) and owned(path) is None:
             raise BadFile(

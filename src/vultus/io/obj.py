@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,9 @@ def read_obj(path: str | Path) -> Mesh:
         uv = np.array([row[1:3] for row in rows if row and row[0] == "vt"], dtype=np.float64)
         triangles, uv_triangles = _faces(rows)
     except OSError as error:
-        raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        raise BadFile(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
     except (ValueError, IndexError) as error:
         raise BadFile(f"{path}: is not a readable OBJ ({error}); export it again") from error
     if not len(vertices) or not len(triangles):
@@ -122,10 +125,15 @@ def _faces(rows: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
             corners = [corner.split("/") for corner in row[1:]]
             # Negative numbers count back from the last vertex read so far.
             v = [i - 1 if i > 0 else count_v + i for i in (int(c[0]) for c in corners)]
-            vt = [i - 1 if i > 0 else count_vt + i for i in (int(c[1]) if len(c) > 1 and c[1] else -(2**40) for c in corners)]
-            triangles += [(v[0], b, c) for b, c in zip(v[1:], v[2:])]
-            uv_triangles += [(vt[0], b, c) for b, c in zip(vt[1:], vt[2:])]
-    return np.array(triangles, dtype=np.int64).reshape(-1, 3), np.array(uv_triangles, dtype=np.int64).reshape(-1, 3)
+            vt = [
+                i - 1 if i > 0 else count_vt + i
+                for i in (int(c[1]) if len(c) > 1 and c[1] else -(2**40) for c in corners)
+            ]
+            triangles += [(v[0], b, c) for b, c in pairwise(v[1:])]
+            uv_triangles += [(vt[0], b, c) for b, c in pairwise(vt[1:])]
+    return np.array(triangles, dtype=np.int64).reshape(-1, 3), np.array(uv_triangles, dtype=np.int64).reshape(
+        -1, 3
+    )
 
 
 def _rows(keyword: str, values: np.ndarray, number: str) -> list[str]:
@@ -138,7 +146,13 @@ def _format(pattern: str, values: np.ndarray) -> str:
 
 
 def _material(material: Material) -> str:
-    lines = [f"newmtl {material.name}", "Ka 0 0 0", "Kd {:.4f} {:.4f} {:.4f}".format(*material.colour), "Ks 0 0 0", "illum 1"]
+    lines = [
+        f"newmtl {material.name}",
+        "Ka 0 0 0",
+        "Kd {:.4f} {:.4f} {:.4f}".format(*material.colour),
+        "Ks 0 0 0",
+        "illum 1",
+    ]
     if material.texture is not None:
         # Viewers multiply the map by Kd, so with a map Kd is white.
         lines[2] = "Kd 1 1 1"

@@ -6,6 +6,7 @@ Own code, because the format is a page long and the library for it (plyfile) is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,11 @@ def write_ply(path: str | Path, mesh: Mesh, colours: Tensor | None = None) -> No
             table[name] = bytes_[:, i]
     faces = np.empty(len(triangles), [("length", "u1"), ("ids", "<i4", 3)])
     faces["length"], faces["ids"] = 3, triangles.numpy()
-    header = ["ply", "format binary_little_endian 1.0", "comment millimetres; +x to the subject's left, +y up, +z out of the face"]
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        "comment millimetres; +x to the subject's left, +y up, +z out of the face",
+    ]
     header += [f"element vertex {len(table)}"]
     header += [f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in fields]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n"]
@@ -77,7 +82,9 @@ def read_ply(path: str | Path) -> Mesh:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadFile(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        raise BadFile(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from error
     try:
         vertices, triangles = _parse(data)
     except (ValueError, IndexError, KeyError) as error:
@@ -153,7 +160,10 @@ def _binary(data: bytes, start: int, element: _Element, endian: str) -> tuple[di
     fields: list = []
     for p in element.properties:
         if p.length_dtype is not None:
-            fields += [(f"{p.name} length", endian + p.length_dtype), (p.name, endian + p.dtype, lengths.get(p.name, 0))]
+            fields += [
+                (f"{p.name} length", endian + p.length_dtype),
+                (p.name, endian + p.dtype, lengths.get(p.name, 0)),
+            ]
         else:
             fields.append((p.name, endian + p.dtype))
     row = np.dtype(fields)
@@ -182,5 +192,5 @@ def _fans(polygons) -> np.ndarray:
     if isinstance(polygons, np.ndarray):
         fans = [polygons[:, [0, i, i + 1]] for i in range(1, polygons.shape[1] - 1)]
         return np.stack(fans, 1).reshape(-1, 3).astype(np.int64) if fans else np.empty((0, 3), np.int64)
-    triangles = [(p[0], b, c) for p in polygons for b, c in zip(p[1:], p[2:])]
+    triangles = [(p[0], b, c) for p in polygons for b, c in pairwise(p[1:])]
     return np.array(triangles, dtype=np.int64).reshape(-1, 3)

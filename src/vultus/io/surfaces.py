@@ -1,0 +1,155 @@
+"""Cutting a head into drawable parts: split at texture seams, with normals and with every expression as a sparse change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..geometry.mesh import triangle_normals
+from ..model.face import FaceCode
+from ..model.morphable import MorphableModel
+
+SMALLEST_MOVE_MM = 0.01
+"""Vertices that an expression moves less than this count as untouched: far below what any viewer shows."""
+_SMALLEST_TURN = 1e-3  # the same for normals: 0.06 degrees
+
+
+@dataclass(frozen=True)
+class Morph:
+    """One expression on one part, as a change of the neutral shape at full weight.
+
+    Attributes:
+        name: of the expression. weight: what it is set to.
+        vertex_ids: "n" int64, ascending: which vertices of the part change.
+        delta_mm: "n 3". delta_normal: "n 3", to the unit normal.
+    """
+
+    name: str
+    weight: float
+    vertex_ids: Tensor
+    delta_mm: Tensor
+    delta_normal: Tensor
+
+
+@dataclass(frozen=True)
+class Surface:
+    """One part of a head, neutral, in the form that graphics hardware wants: one texture coordinate per vertex.
+
+    Attributes:
+        name: of the part.
+        vertices_mm: "v 3" head frame. normals: "v 3" unit. triangles: "f 3" int64.
+        uv: "v 2", or None. colours: "v 3" linear RGB in [0, 1].
+        morphs: the expressions; those that leave the part alone have no vertices.
+        texture: an encoded PNG or JPEG, or None: then ``colours`` say how it looks.
+    """
+
+    name: str
+    vertices_mm: Tensor
+    normals: Tensor
+    triangles: Tensor
+    uv: Tensor | None
+    colours: Tensor
+    morphs: tuple[Morph, ...]
+    texture: bytes | None
+
+
+def head_surfaces(
+    model: MorphableModel, code: FaceCode, textures: Mapping[str, bytes]
+) -> tuple[Surface, ...]:
+    """The parts of a head with its expressions, in the order of ``model.part_names``; parts without triangles are left out.
+
+    Args:
+        model: the face model.
+        code: identity and albedo shape and colour the neutral head; the expression becomes the weights of the morphs.
+        textures: part name -> encoded image; parts without one get vertex colours.
+    """
+    neutral = model.vertices(FaceCode(code.identity, torch.zeros_like(code.expression), code.albedo))
+    faces = triangle_normals(neutral, model.triangles)
+    normal_sums = _scatter(torch.zeros_like(neutral), model.triangles, faces)
+    normals = _unit(normal_sums)
+    albedo = model.vertex_albedo(code)
+    changes = [
+        _change(neutral, model.triangles, faces, normal_sums, normals, delta) for delta in model.expression_mm
+    ]
+    topology, surfaces = model.topology, []
+    for index, part in enumerate(model.part_names):
+        in_part = model.part_of_triangle == index
+        if not in_part.any():
+            continue
+        triangles = topology.triangles[in_part]
+        uv_triangles = triangles if topology.uv_triangles is None else topology.uv_triangles[in_part]
+        vertex_ids, uv_ids, split = split_at_seams(triangles, uv_triangles)
+        morphs = tuple(
+            _restrict(name, float(weight), change, vertex_ids, len(neutral))
+            for name, weight, change in zip(model.expression_names, code.expression, changes)
+        )
+        surfaces.append(
+            Surface(
+                part,
+                neutral[vertex_ids],
+                normals[vertex_ids],
+                split,
+                None if topology.uv is None else topology.uv[uv_ids],
+                albedo[vertex_ids],
+                morphs,
+                textures.get(part),
+            )
+        )
+    return tuple(surfaces)
+
+
+def split_at_seams(triangles: Tensor, uv_triangles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give every pair of a vertex and a texture coordinate a vertex of its own.
+
+    Args:
+        triangles: "f 3" vertex indices. uv_triangles: "f 3" indices into the texture coordinates.
+
+    Returns:
+        For each new vertex "n" the old vertex and the texture coordinate, ordered by old vertex; and the triangles "f 3".
+    """
+    span = int(uv_triangles.max()) + 1
+    pairs, split = torch.unique(triangles * span + uv_triangles, return_inverse=True)
+    return pairs // span, pairs % span, split
+
+
+_Change = tuple[Tensor, Tensor, Tensor]  # vertex ids "n", delta_mm "n 3", delta_normal "n 3"
+
+
+def _change(
+    vertices: Tensor, triangles: Tensor, faces: Tensor, normal_sums: Tensor, normals: Tensor, delta_mm: Tensor
+) -> _Change:
+    """What an expression does to positions and normals; only triangles that it touches are looked at."""
+    moved = delta_mm.abs().amax(-1) >= SMALLEST_MOVE_MM
+    touched = moved[triangles].any(-1).nonzero().squeeze(-1)
+    corners = triangles[touched]
+    turned = triangle_normals(vertices + delta_mm, corners) - faces[touched]
+    delta_normal = _unit(_scatter(normal_sums.clone(), corners, turned)) - normals
+    changed = moved | (delta_normal.abs().amax(-1) >= _SMALLEST_TURN)
+    ids = changed.nonzero().squeeze(-1)
+    return ids, delta_mm[ids], delta_normal[ids]
+
+
+def _restrict(name: str, weight: float, change: _Change, vertex_ids: Tensor, num_vertices: int) -> Morph:
+    """The rows of a change that belong to a part's (split) vertices."""
+    ids, delta_mm, delta_normal = change
+    row_of = torch.full((num_vertices,), -1, dtype=torch.int64, device=ids.device)
+    row_of[ids] = torch.arange(len(ids), device=ids.device)
+    rows = row_of[vertex_ids]
+    inside = (rows >= 0).nonzero().squeeze(-1)
+    return Morph(name, weight, inside, delta_mm[rows[inside]], delta_normal[rows[inside]])
+
+
+def _scatter(total: Tensor, triangles: Tensor, per_face: Tensor) -> Tensor:
+    for i in range(3):
+        total = total.index_add(0, triangles[:, i], per_face)
+    return total
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Unit vectors "n 3"; z for a zero one (a vertex of degenerate triangles only), because a normal must have length one."""
+    unit = normalize(vectors.double(), dim=-1, eps=1e-20).float()
+    return torch.where((unit**2).sum(-1, keepdim=True) < 0.5, unit.new_tensor([0.0, 0.0, 1.0]), unit)
