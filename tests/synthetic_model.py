@@ -209,8 +209,8 @@ def synthetic_reconstruction(textured: bool = True, texture_size: int = 64) -> R
         torch.rand(len(ARKIT_NAMES), generator=generator) < 0.3
     )
     code = FaceCode(torch.tensor([0.5, -1.25, 1.0]), expression, torch.tensor([0.3, -0.7]))
-    light = torch.zeros(9, 3)
-    light[0], light[2, 1] = 1.0, 0.25
+    light = torch.zeros(3, 9)
+    light[:, 0], light[1, 2] = 3.5, -0.25
     coarse = CoarseFace(code, camera.T_camera_head, light)
     width, height = camera.size_px
     ramp = torch.linspace(0, 1, width).expand(height, width)

@@ -124,7 +124,7 @@ def face_from(
         *(_tensor(values, (-1,)) for values in (code["identity"], expression, code["albedo"]))
     )
     coarse = CoarseFace(
-        face_code, _tensor(camera["T_camera_head"], (4, 4)), _tensor(document["light"], (9, 3))
+        face_code, _tensor(camera["T_camera_head"], (4, 4)), _tensor(document["light"], (3, 9))
     )
     if document["textures"] is None:
         return coarse

@@ -162,8 +162,9 @@ def _mesh(buffer: _Buffer, surface: Surface, morphs: Sequence[Morph], material: 
         POSITION=buffer.vectors(_array(surface.vertices_mm) * METRES_PER_MM, bounds=True),
         NORMAL=buffer.vectors(_array(surface.normals)),
         TEXCOORD_0=None if surface.uv is None else buffer.vectors(_array(surface.uv)),
-        COLOR_0=None if surface.texture is not None else buffer.vectors(_array(surface.colours)),
     )
+    if surface.texture is None:
+        attributes.COLOR_0 = buffer.vectors(_array(surface.colours))
     targets = []
     for morph in morphs:
         columns = (_array(morph.delta_mm) * METRES_PER_MM, _array(morph.delta_normal))

@@ -42,11 +42,13 @@ def read_glb(path: str | Path) -> Mesh:
         if data[:4] != b"glTF" or len(data) < 20 or struct.unpack("<I", data[8:12])[0] > len(data):
             raise ValueError("not a GLB, or cut short")
         document = gltf.GLTF2.load_from_bytes(data)
+        if document is None or not document.scenes:
+            raise ValueError("it has no scene")
         foreign = [name for name in document.extensionsRequired or () if not name.startswith(_READABLE)]
         if foreign:
             raise ValueError(f"it needs {', '.join(foreign)}")
         scene = document.scenes[document.scene or 0]
-        pieces = [piece for node in scene.nodes for piece in _walk(document, node, np.eye(4), 0)]
+        pieces = [piece for node in scene.nodes or () for piece in _walk(document, node, np.eye(4), 0)]
         vertices, uvs, triangles, offset = [], [], [], 0
         for points, uv, faces in pieces:
             if faces.size and (faces.min() < 0 or faces.max() >= len(points)):
@@ -83,6 +85,8 @@ def _walk(document: gltf.GLTF2, index: int, T_world_parent: np.ndarray, depth: i
         weights = getattr(node, "weights", None) or mesh.weights or []
         for primitive in mesh.primitives:
             if primitive.mode not in (None, gltf.TRIANGLES):
+                continue
+            if primitive.attributes.POSITION is None:
                 continue
             points = _accessor(document, primitive.attributes.POSITION).astype(np.float64)
             for weight, target in zip(weights, primitive.targets or []):
@@ -133,8 +137,9 @@ def _accessor(document: gltf.GLTF2, index: int) -> np.ndarray:
         view = document.bufferViews[accessor.bufferView]
         start = (view.byteOffset or 0) + (accessor.byteOffset or 0)
         stride = view.byteStride or width * dtype.itemsize
-        blob = document.binary_blob()
-        values = np.ndarray((accessor.count, width), dtype, blob, start, (stride, dtype.itemsize)).copy()
+        values = np.ndarray(
+            (accessor.count, width), dtype, _blob(document), start, (stride, dtype.itemsize)
+        ).copy()
     if accessor.sparse is not None:
         ids, changed = accessor.sparse.indices, accessor.sparse.values
         count = accessor.sparse.count
@@ -149,4 +154,11 @@ def _accessor(document: gltf.GLTF2, index: int) -> np.ndarray:
 
 def _block(document: gltf.GLTF2, view: int, offset: int | None, dtype: np.dtype, count: int) -> np.ndarray:
     start = (document.bufferViews[view].byteOffset or 0) + (offset or 0)
-    return np.frombuffer(document.binary_blob(), dtype, count, start)
+    return np.frombuffer(_blob(document), dtype, count, start)
+
+
+def _blob(document: gltf.GLTF2) -> bytes:
+    blob = document.binary_blob()
+    if blob is None:
+        raise ValueError("its data is in other files")
+    return bytes(blob)

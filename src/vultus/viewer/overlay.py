@@ -1,0 +1,198 @@
+"""One picture that tells whether a reconstruction worked: photo, landmarks, mesh and head side by side."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from ..geometry.camera import Camera
+from ..geometry.light import ambient_and_directional, shading
+from ..geometry.mesh import vertex_normals
+from ..geometry.rigid import pose_angles, rigid_transform, rotation_from_pose_angles
+from ..model.face import TexturedFace
+from ..model.result import Reconstruction
+from ..render import raster
+from ..render.interpolate import interpolate as interpolate_attributes
+from ..render.shade import sample_texture, srgb_from_linear
+
+_SAMPLES = 2  # drawn this much larger and averaged, against jagged edges
+_MARGIN = 1.5  # panels show this much more than the face
+_DISTANCE_MM = 900.0  # of the virtual cameras: a portrait's perspective
+_BACKGROUND = 0.11  # sRGB grey
+_CLAY = 0.55  # linear reflectance
+_DETECTED = (0.25, 0.95, 0.85)
+_MODEL = (1.0, 0.55, 0.1)
+_LINES = (0.15, 0.75, 1.0)
+
+
+@torch.no_grad()
+def overlay(result: Reconstruction, panel_px: int = 384) -> Tensor:
+    """Draw a contact picture of a result; the result itself is only read.
+
+    Upper row: the photo; the detected landmarks (turquoise) and where the model has its 68 (orange); the mesh over the photo; the
+    textured head over the photo. Lower row: the textured head turned 45 degrees, from the front and turned the other way; its shape
+    alone. A result loaded without its photo gets the lower row only.
+
+    Args:
+        result: one face.
+        panel_px: side of each of the eight panels.
+
+    Returns:
+        "3 h w" sRGB in [0, 1].
+    """
+    vertices_mm = result.mesh.vertices
+    sides = [_portrait_camera(result, yaw_deg, panel_px) for yaw_deg in (-45.0, 0.0, 45.0)]
+    background = torch.full((3, panel_px, panel_px), _BACKGROUND)
+    lower = [_over(_textured(result, vertices_mm, camera), background) for camera in sides]
+    lower.append(_over(_clay(result, vertices_mm, sides[1])[0], background))
+    rows = [torch.cat(lower, -1)]
+    if result.view.image.numel():
+        photo, camera = _crop(result, panel_px)
+        clay, lines = _clay(result, vertices_mm, camera)
+        mesh = _over(lines, _over(0.45 * clay, photo))
+        upper = [
+            photo,
+            _landmarks(result, photo, camera),
+            mesh,
+            _over(_textured(result, vertices_mm, camera), photo),
+        ]
+        rows.insert(0, torch.cat(upper, -1))
+    return torch.cat(rows, -2)
+
+
+def _face_points(result: Reconstruction) -> Tensor:
+    """What a panel must show: the face "n 3", or all of a model that does not say where its face is."""
+    vertices = result.mesh.vertices
+    face = result.model.regions.get("face")
+    return vertices if face is None else vertices[face]
+
+
+def _portrait_camera(result: Reconstruction, yaw_deg: float, panel_px: int) -> Camera:
+    """A virtual camera that sees the whole face turned by an angle."""
+    points = _face_points(result)
+    low, high = points.amin(0), points.amax(0)
+    centre = (low + high) / 2
+    # Turned, the face swings about the middle of the head rather than about its own.
+    centre[2] -= (high - low)[2] / 2
+    rotation = rotation_from_pose_angles(torch.tensor(yaw_deg), torch.zeros(()), torch.zeros(()))
+    translation = torch.tensor([0.0, 0.0, _DISTANCE_MM]) - rotation @ centre
+    focal_px = torch.tensor(panel_px * _DISTANCE_MM) / (_MARGIN * (high - low)[:2].max())
+    principal_px = torch.full((2,), panel_px / 2)
+    return Camera(focal_px, principal_px, (panel_px, panel_px), rigid_transform(rotation, translation))
+
+
+def _crop(result: Reconstruction, panel_px: int) -> tuple[Tensor, Camera]:
+    """The photo around the face "3 p p" and the camera of that window; grey where the window leaves the photo."""
+    points_px = result.camera.project(_face_points(result))[:, :2]
+    low, high = points_px.amin(0), points_px.amax(0)
+    image = result.view.image
+    side = math.ceil(_MARGIN * float((high - low).max()))
+    side = max(8, min(side, 2 * max(image.shape[1:])))  # a failed fit may claim any size
+    left, top = (int(c) for c in ((low + high) / 2 - side / 2).round().tolist())
+    left, top = (
+        max(-side, min(offset, size)) for offset, size in ((left, image.shape[2]), (top, image.shape[1]))
+    )
+    inside = image[:, max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+    window = torch.full((3, side, side), _BACKGROUND)
+    y, x = max(-top, 0), max(-left, 0)
+    window[:, y : y + inside.shape[1], x : x + inside.shape[2]] = inside
+    panel = interpolate(window[None], (panel_px, panel_px), mode="bilinear", antialias=True)[0]
+    camera = result.camera.cropped(left, top, (side, side)).resized(panel_px / side)
+    return panel, camera
+
+
+def _textured(result: Reconstruction, vertices_mm: Tensor, camera: Camera) -> Tensor:
+    """The head as its textures show it, unlit because they hold the photo's light: premultiplied sRGB and coverage "4 h w"."""
+    model, topology = result.model, result.model.topology
+    drawn = camera.resized(_SAMPLES)
+    # Every triangle gets corners of its own, so that a vertex may have several texture coordinates.
+    corners = topology.triangles.flatten()
+    vertices_px = drawn.project(vertices_mm)[corners][None]
+    triangles = torch.arange(len(corners)).reshape(-1, 3)
+    albedo = model.vertex_albedo(result.coarse.code)
+    light = _studio_light()
+    if not isinstance(result.face, TexturedFace):
+        albedo = albedo * shading(vertex_normals(drawn.to_camera(vertices_mm), topology.triangles), light)
+    uv = torch.zeros(len(corners), 2)
+    if topology.uv is not None:
+        uv_triangles = topology.triangles if topology.uv_triangles is None else topology.uv_triangles
+        uv = topology.uv[uv_triangles.flatten()]
+    fragments = raster.rasterize(vertices_px, triangles, drawn.size_px)
+    values = interpolate_attributes(fragments, vertices_px, triangles, torch.cat([albedo[corners], uv], -1))
+    colour = srgb_from_linear(values[0, :3].clamp(0, 1))
+    if isinstance(result.face, TexturedFace):
+        part = model.part_of_triangle[fragments.triangle_ids[0].clamp_min(0)]
+        for name, texture in result.face.texture.items():
+            looks = sample_texture(texture, values[:, 3:])[0]
+            colour = torch.where(part == model.part_names.index(name), looks, colour)
+    return _averaged(colour, fragments.mask[0].float())
+
+
+def _clay(result: Reconstruction, vertices_mm: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+    """The shape in grey under a studio light, and its visible edges; both premultiplied sRGB and coverage "4 h w"."""
+    triangles = result.model.triangles
+    drawn = camera.resized(_SAMPLES)
+    position = drawn.to_camera(vertices_mm)
+    vertices_px = drawn.project_camera(position)
+    shade = _CLAY * shading(vertex_normals(position, triangles), _studio_light())
+    fragments = raster.rasterize(vertices_px[None], triangles, drawn.size_px)
+    colour = interpolate_attributes(fragments, vertices_px[None], triangles, shade)[0]
+    mask = fragments.mask[0].float()
+    # How far a pixel is from the nearest edge of its triangle: barycentric weight times height above that edge.
+    a, b, c = vertices_px[triangles, :2].unbind(1)
+    doubled_area = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).abs()
+    lengths = torch.stack([(c - b).norm(dim=-1), (a - c).norm(dim=-1), (b - a).norm(dim=-1)], -1)
+    heights = doubled_area[:, None] / lengths.clamp_min(1e-6)
+    distance_px = fragments.barycentric[0] * heights[fragments.triangle_ids[0].clamp_min(0)].permute(2, 0, 1)
+    line = 0.6 * mask * (1.2 - distance_px.amin(0)).clamp(0, 1)
+    lines = torch.tensor(_LINES)[:, None, None].expand(3, *line.shape)
+    return _averaged(srgb_from_linear(colour.clamp(0, 1)), mask), _averaged(lines, line)
+
+
+def _studio_light() -> Tensor:
+    """Soft light from all around and a lamp to the upper left of the camera."""
+    return ambient_and_directional(
+        torch.full((3,), 0.35), torch.full((3,), 0.9), torch.tensor([-0.5, -0.6, -0.7])
+    )
+
+
+def _landmarks(result: Reconstruction, photo: Tensor, camera: Camera) -> Tensor:
+    """The photo with the detected landmarks and, a little larger, the model's own 68."""
+    scale = float(camera.focal_px / result.camera.focal_px)
+    offset_px = camera.principal_px - scale * result.camera.principal_px
+    panel = _dots(photo, scale * result.view.landmarks_px + offset_px, 1.2, _DETECTED)
+    table = result.model.landmarks.get("ibug68")
+    if table is None:
+        return panel
+    angles = pose_angles(result.camera.T_camera_head[:3, :3])
+    points_mm = table.points(result.mesh.vertices, result.model.triangles, angles.yaw_deg, angles.pitch_deg)
+    return _dots(panel, camera.project(points_mm)[:, :2], 2.2, _MODEL)
+
+
+def _dots(image: Tensor, points_px: Tensor, radius_px: float, colour: tuple[float, float, float]) -> Tensor:
+    """Lay anti-aliased discs over an image "3 h w"."""
+    height, width = image.shape[1:]
+    reach = math.ceil(radius_px) + 1
+    steps = torch.arange(-reach, reach + 1)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    pixels = points_px.floor().long()[:, None] + torch.stack([x, y], -1).reshape(1, -1, 2)
+    distance_px = (pixels + 0.5 - points_px[:, None]).norm(dim=-1)
+    inside = ((pixels >= 0) & (pixels < torch.tensor([width, height]))).all(-1)
+    coverage = torch.zeros(height * width)
+    index = (pixels[..., 1] * width + pixels[..., 0])[inside]
+    coverage.scatter_reduce_(0, index, (radius_px + 0.5 - distance_px).clamp(0, 1)[inside], "amax")
+    alpha = coverage.reshape(1, height, width)
+    return (1 - alpha) * image + alpha * torch.tensor(colour)[:, None, None]
+
+
+def _averaged(colour: Tensor, coverage: Tensor) -> Tensor:
+    """Premultiply "3 h w" by coverage "h w" and average the samples of each pixel: "4 h w"."""
+    return avg_pool2d(torch.cat([colour * coverage, coverage[None]]), _SAMPLES)
+
+
+def _over(rgba: Tensor, background: Tensor) -> Tensor:
+    """Lay a premultiplied "4 h w" over an image "3 h w"."""
+    return rgba[:3] + (1 - rgba[3:]) * background
