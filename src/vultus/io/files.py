@@ -6,6 +6,7 @@ import contextlib
 import errno
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -68,55 +69,66 @@ def atomic_directory(path: str | Path, owned: Callable[[Path], Iterable[str] | N
 
 
 def _exchange(partial: Path, path: Path, owned: Callable[[Path], Iterable[str] | None]) -> None:
-    """Put ``partial`` in the place of ``path``; what was there goes aside first, and comes back if that fails."""
-    replaced: list[Path] = []
-    for _ in range(100):  # a round is lost only when another process has just finished the same folder
-        replaced += _move_aside(path, owned)
+    """Put ``partial`` in the place of ``path``.
+
+    Every step works on a folder that no other process knows, or is one rename: what is in the place goes aside, gives up its foreign
+    files, and is deleted when the new folder stands. A round is lost only when another process has just finished the same folder.
+    """
+    while True:
+        replaced = _move_aside(path, owned)
+        foreign = _carry(replaced, partial, owned) if replaced else []
         try:
             partial.rename(path)
-        except OSError as error:
-            if replaced and not path.exists():
-                replaced.pop().rename(path)
-            if error.errno not in _TAKEN or not path.exists():
-                raise
-        else:
-            for folder in reversed(replaced):
-                _keep_foreign(folder, path, set(owned(folder) or ()))
-            return
-    raise BadFile(f"{path}: other processes keep replacing this folder; give each its own output folder")
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in _TAKEN and path.exists():
+                _discard(replaced)
+                continue
+            if replaced:
+                for name in foreign:
+                    (partial / name).rename(replaced / name)
+                replaced.rename(path)
+            raise
+        _discard(replaced)
+        return
 
 
-def _move_aside(path: Path, owned: Callable[[Path], Iterable[str] | None]) -> list[Path]:
-    """Rename the folder at ``path`` and return where it is now; an empty list if there is none."""
+def _move_aside(path: Path, owned: Callable[[Path], Iterable[str] | None]) -> Path | None:
+    """Rename the folder at ``path``, if there is one, and return where it is now."""
     try:
         replaced = path.rename(_beside(path, "replaced"))
     except FileNotFoundError:
-        return []
+        return None
     try:
-        _check_replaceable(replaced, owned)  # here no other process touches it any more
+        _check_replaceable(replaced, owned)  # again: it may have changed since the work began
     except BadFile:
         replaced.rename(path)
         raise
-    return [replaced]
+    return replaced
 
 
-def _keep_foreign(replaced: Path, path: Path, owned: set[str]) -> None:
-    """Move what is not ours from the replaced folder into the new one, then delete the rest."""
-    foreign = [entry for entry in replaced.iterdir() if entry.name not in owned]
-    for entry in foreign:
-        if (path / entry.name).exists():
-            return  # better a hidden folder too many than somebody's file too few
-        entry.rename(path / entry.name)
-    shutil.rmtree(replaced, ignore_errors=True)
+def _carry(replaced: Path, partial: Path, owned: Callable[[Path], Iterable[str] | None]) -> list[str]:
+    """Move what is not ours from the replaced folder into the new one; returns the names."""
+    ours = {*(owned(replaced) or ()), *(entry.name for entry in partial.iterdir())}
+    foreign = [entry.name for entry in replaced.iterdir() if entry.name not in ours]
+    for name in foreign:
+        (replaced / name).rename(partial / name)
+    return foreign
+
+
+def _discard(replaced: Path | None) -> None:
+    if replaced is not None:
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _check_replaceable(path: Path, owned: Callable[[Path], Iterable[str] | None]) -> None:
     """Raise unless ``path`` is free, empty, or a folder that is ours to replace."""
-    if path.exists() and not path.is_dir():
-        raise BadFile(
-            f"{path}: a file is where the output folder should be; move it or choose another output folder"
-        )
-    with contextlib.suppress(FileNotFoundError):  # moved away by another process that writes the same folder
+    with contextlib.suppress(
+        FileNotFoundError
+    ):  # free, or just moved away by another process that writes the same folder
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise BadFile(
+                f"{path}: a file is where the output folder should be; move it or choose another output folder"
+            )
         if owned(path) is None and any(path.iterdir()) and owned(path) is None:
             raise BadFile(
                 f"{path}: this folder holds something else than a result of vultus and is left alone; choose another one"
