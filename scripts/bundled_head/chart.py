@@ -1,111 +1,23 @@
 """The face chart and the head's texture atlas: where every vertex of the bundled head lies in its textures.
 
-Selections are made on the topology of MakeHuman's base mesh (numbers of :class:`makehuman.RawHead`), so they hold for every
-head. Only the left half (x >= 0) is flattened and then mirrored: both sides are exactly alike. While flattening, the
-second coordinate runs up, like y; the arrays returned run down.
+Only the left half (x >= 0) is flattened and then mirrored: both sides are exactly alike. While flattening, the second
+coordinate runs up, like y; the arrays returned run down.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from cut import LOWER_CORNER, NOSE_LINE, UPPER_CORNER, LeftHalf, cut_left_half
 from flatten import reference_triangles, relax, tutte, untangle
-from loops import edge_loop, fine_path, flood, ladder
+from loops import chain, ladder, sides_of
+from makehuman import RawHead
 from scipy.spatial import cKDTree
 
-from vultus.model.subdivide import Subdivision, subdivide_uv, triangulate
-
-# Left half of the chart's border: hairline and temple, in front of the ear, behind the jaw line, under the chin. Steps are
-# edges or diagonals of quads. The corners of the unit square are two of its vertices.
-OUTLINE = (
-    *(
-        964,
-        3077,
-        3076,
-        2432,
-        2431,
-        2433,
-        2434,
-        2457,
-        3883,
-        3887,
-        4051,
-        4241,
-        4223,
-        3922,
-        3901,
-        4215,
-        4239,
-        3032,
-    ),
-    *(2873, 3089, 3090, 3093, 3091, 3092, 3450, 3087, 3086, 3085, 3083, 3082, 972),
-)
-UPPER_CORNER, LOWER_CORNER = 2434, 3090
-LIP_CONTACT = (520, 2682)  # first edge of the loop along which the lips touch
-LID_MARGIN = (4258, 4265)  # first edge of the loop along which the left lids touch the eyeball
-SEEDS = {
-    "face": 2313,
-    "head": 3860,
-    "mouth": 2696,
-    "socket": 3423,
-}  # a vertex inside each piece of the left half
-NAPE = 840  # in the middle of the neck's cut, at the back
-NOSE_LINE = (135, 131, 1463, 164, 201, 291, 1534, 294, 1454, 297, 302, 307, 312)  # ridge, tip, septum
+from vultus.model.subdivide import Subdivision, mirror_fine, subdivide_uv, triangulate
 
 EYE_CAP_RAD = np.radians(120)
 MARGIN = 0.115  # width of the frame around the chart's square in the atlas
 MOUTH_OPENING = 0.3  # height over width of the hole that the closed lips leave in the chart
-
-
-@dataclass(frozen=True)
-class LeftHalf:
-    """The left half of the skin, cut into pieces; all indices are fine vertices.
-
-    Attributes:
-        pieces: face, head, mouth, socket -> (f, 3) triangles inside the chart, around it, in the mouth bag, behind the lids.
-        outline: the chart's border from the hairline to the chin.
-        lips: the contact line from the middle of the upper to the middle of the lower lip.
-        lids: the left lid margin, closed.
-        neck: the cut through the neck from the nape to the throat.
-        on_midline: (v,) bool.
-    """
-
-    pieces: dict[str, np.ndarray]
-    outline: np.ndarray
-    lips: np.ndarray
-    lids: np.ndarray
-    neck: np.ndarray
-    on_midline: np.ndarray
-
-
-def cut_left_half(subdivision: Subdivision, part_of_quad: np.ndarray, mirror: np.ndarray) -> LeftHalf:
-    """Cut the skin along the midline, the chart's border, the lips and the lids.
-
-    Args:
-        subdivision: of all parts.
-        part_of_quad: (q,) part of the coarse quads, 0 = skin.
-        mirror: (v_fine,).
-    """
-    quads = subdivision.quads[part_of_quad == 0]
-    skin = triangulate(subdivision.quads_fine[part_of_quad[subdivision.parent_quad] == 0])
-    on_midline = mirror == np.arange(len(mirror))
-    lips = edge_loop(quads, *LIP_CONTACT)
-    lips = fine_path(subdivision, lips[: next(k for k in range(1, len(lips)) if on_midline[lips[k]]) + 1])
-    lids = fine_path(subdivision, edge_loop(quads, *LID_MARGIN), closed=True)
-    outline = fine_path(subdivision, OUTLINE)
-    sides = np.sort(np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]]), axis=1)
-    sides, count = np.unique(sides, axis=0, return_counts=True)
-    left = skin[flood(skin, SEEDS["face"], sides[on_midline[sides].all(1)])]
-    walls = [outline, lips, np.append(lids, lids[0])]
-    return LeftHalf(
-        pieces={name: left[flood(left, seed, walls)] for name, seed in SEEDS.items()},
-        outline=outline,
-        lips=lips,
-        lids=lids,
-        neck=_chain(sides[(count == 1) & np.isin(sides, left).all(1)], start=NAPE),
-        on_midline=on_midline,
-    )
 
 
 def close_membranes(half: LeftHalf, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -255,34 +167,24 @@ def _border_at(place: np.ndarray) -> np.ndarray:
 
 def _midline_from(triangles: np.ndarray, on_midline: np.ndarray, start: int) -> np.ndarray:
     """The vertices of a piece on the midline, connected with ``start`` along it."""
-    sides = np.unique(
-        np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1),
-        axis=0,
-    )
-    return _chain(sides[on_midline[sides].all(1)], start)
+    sides, _ = sides_of(triangles)
+    return chain(sides[on_midline[sides].all(1)], start)
 
 
-def make_chart(
-    points: np.ndarray,
-    subdivision: Subdivision,
-    part_of_quad: np.ndarray,
-    uv: np.ndarray,
-    uv_quads: np.ndarray,
-    mirror: np.ndarray,
-) -> dict[str, np.ndarray]:
+def make_chart(head: RawHead, subdivision: Subdivision, points: np.ndarray) -> dict[str, np.ndarray]:
     """The face chart and the texture coordinates of all parts.
 
     Args:
+        head: for its parts, mirror map and texture coordinates.
+        subdivision: of its quads.
         points: (v_fine, 3) the mean head, symmetric, millimetres.
-        subdivision: of all parts. part_of_quad: (q,) part of each coarse quad; 0 skin, 1 and 2 eyes.
-        uv: (t, 2), v up, and uv_quads: (q, 4) MakeHuman's texture coordinates.
-        mirror: (v_fine,) vertex on the other side.
 
     Returns:
         triangles: (f, 3) of all parts, ``triangulate(subdivision.quads_fine)``; part_of_triangle: (f,).
         chart_uv: (v_fine, 2) u right, v down, NaN outside; chart_triangles: (c, 3); chart_is_membrane: (c,) bool.
         uv: (t', 2) u right, v down; uv_triangles: (f, 3). The chart's square is [MARGIN, 1 - MARGIN]^2 of the skin's texture.
     """
+    part_of_quad, mirror = head.part_of_quad, mirror_fine(subdivision, head.mirror)
     half = cut_left_half(subdivision, part_of_quad, mirror)
     left_chart, membranes = flatten_face(points, half)
     left_atlas = flatten_around(points, half, left_chart)
@@ -297,7 +199,7 @@ def make_chart(
     membranes = np.concatenate([membranes, mirror[membranes][:, ::-1]])
 
     all_uv, all_triangles = [], np.empty_like(triangles)
-    uv_fine, uv_quads_fine = subdivide_uv(uv, uv_quads)
+    uv_fine, uv_quads_fine = subdivide_uv(head.uv, head.uv_quads)
     uv_triangles = triangulate(uv_quads_fine)
     for part in range(part_of_quad.max() + 1):
         chosen = part_of_triangle == part
@@ -350,11 +252,11 @@ def _ellipse(points: np.ndarray, lips: np.ndarray) -> np.ndarray:
     corner = points[lips, 0].argmax()
     opened = points.copy()
     width = points[lips[corner], 0]
-    for chain, sign in ((lips[: corner + 1], 1.0), (lips[corner:][::-1], -1.0)):
-        angle = 0.5 * np.pi * _arc(points[chain]) / _arc(points[chain])[-1]
-        opened[chain, 0] = width * np.sin(angle)
-        opened[chain, 1] = points[lips[corner], 1] + sign * MOUTH_OPENING * width * np.cos(angle)
-        opened[chain, 2] = 0
+    for lip, sign in ((lips[: corner + 1], 1.0), (lips[corner:][::-1], -1.0)):
+        angle = 0.5 * np.pi * _arc(points[lip]) / _arc(points[lip])[-1]
+        opened[lip, 0] = width * np.sin(angle)
+        opened[lip, 1] = points[lips[corner], 1] + sign * MOUTH_OPENING * width * np.cos(angle)
+        opened[lip, 2] = 0
     return opened
 
 
@@ -367,16 +269,3 @@ def _localise(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The vertices in use (n,) and the triangles as indices into them."""
     local, inverse = np.unique(triangles, return_inverse=True)
     return local, inverse.reshape(-1, 3)
-
-
-def _chain(sides: np.ndarray, start: int) -> np.ndarray:
-    """The edges (e, 2) of an open path as its vertices from one end, ``start``, to the other."""
-    neighbours: dict[int, list[int]] = {}
-    for a, b in sides.tolist():
-        neighbours.setdefault(a, []).append(b)
-        neighbours.setdefault(b, []).append(a)
-    path, before = [start], -1
-    while len(ahead := [a for a in neighbours[path[-1]] if a != before]) == 1:
-        before = path[-1]
-        path.append(ahead[0])
-    return np.array(path)

@@ -89,3 +89,22 @@ def ladder(upper: np.ndarray, lower: np.ndarray, points: np.ndarray) -> np.ndarr
             j += 1
     triangles = np.array(triangles, dtype=np.int64)
     return triangles[(np.diff(np.sort(triangles, axis=1), axis=1) > 0).all(1)]
+
+
+def sides_of(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The undirected edges (e, 2), smaller index first, and how many triangles share each (e,)."""
+    sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    return np.unique(np.sort(sides, axis=1), axis=0, return_counts=True)
+
+
+def chain(sides: np.ndarray, start: int) -> np.ndarray:
+    """The edges (e, 2) of an open path as its vertices from one end, ``start``, to the other."""
+    neighbours: dict[int, list[int]] = {}
+    for a, b in sides.tolist():
+        neighbours.setdefault(a, []).append(b)
+        neighbours.setdefault(b, []).append(a)
+    path, before = [start], -1
+    while len(ahead := [a for a in neighbours[path[-1]] if a != before]) == 1:
+        before = path[-1]
+        path.append(ahead[0])
+    return np.array(path)
