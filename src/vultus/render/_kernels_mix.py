@@ -44,116 +44,80 @@ def mix(task, tasks, ids, vertices, triangles, attributes, out, wrong):
 
 
 @kernel
-def sort_runs(ids, num_triangles):
-    """Group the pixels of ids "b h w" by what they see, as runs along rows.
-
-    Returns ``seen`` (image * f + triangle, ascending), ``starts`` (one longer) and ``runs`` (row, first column, column after the last),
-    in raster order within each triangle: a stable counting sort.
-    """
-    num_images, height, width = ids.shape
-    ends = np.zeros(num_images * num_triangles + 1, np.int64)
-    for image in range(num_images):
-        for y in range(height):
-            before = -1
-            for t in ids[image, y]:
-                if t != before and t >= 0:
-                    ends[image * num_triangles + t + 1] += 1
-                before = t
-    num_seen = 0
-    for count in ends[1:]:
-        num_seen += count > 0
-    seen, starts = np.empty(num_seen, np.int64), np.empty(num_seen + 1, np.int64)
-    num_seen = 0
-    for key in range(len(ends) - 1):
-        if ends[key + 1] > 0:
-            seen[num_seen], starts[num_seen] = key, ends[key]
-            num_seen += 1
-        ends[key + 1] += ends[key]
-    starts[num_seen] = ends[-1]
-    runs = np.empty((ends[-1], 3), np.int32)
-    for image in range(num_images):
-        for y in range(height):
-            before, run = -1, 0
-            for x in range(width):
-                t = ids[image, y, x]
-                if t != before:
-                    if before >= 0:
-                        runs[run, 2] = x
-                    if t >= 0:
-                        run = ends[image * num_triangles + t]
-                        ends[image * num_triangles + t] += 1
-                        runs[run, 0], runs[run, 1] = y, x
-                    before = t
-            if before >= 0:
-                runs[run, 2] = width
-    return seen, starts, runs
-
-
-@kernel
-def collect(task, tasks, vertices, triangles, attributes, grad, seen, starts, runs, shares, out):
-    """Gradients at the corners of this task's triangles: out[n, corner] = (x, y, z, attributes...).
+def pull(task, tasks, ids, vertices, triangles, attributes, grad, partial):
+    """Gradients of this task's bands: partial[image, band, vertex] = (x, y, z, attributes...).
 
     With h_i = grad . attribute_i: dL/du_i = (h_i - sum(b h)) / sum(u) =: k_i, dL/de_i = k_i / z_i, dL/dz_i = -k_i e_i / z_i^2, and e_i is
-    the cross product of the two other corners relative to the pixel centre.
+    the cross product of the two other corners relative to the pixel centre. Pixels of a row that see the same triangle are summed first.
     """
-    num_channels = attributes.shape[2]
-    sums = np.zeros((3, num_channels))
-    for n in range(shares[task], shares[task + 1]):
-        image, t = divmod(seen[n], len(triangles))
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        corner, upstream = vertices[image], grad[image]
-        va, vb, vc = attributes[image, i], attributes[image, j], attributes[image, k]
-        vax, vay, wa, vbx, vby, wb, vcx, vcy, wc = corners(corner, i, j, k)
-        gax = gay = gaz = gbx = gby = gbz = gcx = gcy = gcz = 0.0
-        sums[:] = 0
-        for run in range(starts[n], starts[n + 1]):
-            y = runs[run, 0]
-            for x in range(runs[run, 1], runs[run, 2]):
-                px, py = x + 0.5, y + 0.5
-                ax, ay, bx, by, cx, cy = vax - px, vay - py, vbx - px, vby - py, vcx - px, vcy - py
-                ea, eb, ec = edges(ax, ay, bx, by, cx, cy)
-                scale = inverse(ea * wa + eb * wb + ec * wc)
-                ba, bb, bc = ea * wa * scale, eb * wb * scale, ec * wc * scale
-                ha = hb = hc = 0.0
-                for c in range(num_channels):
-                    g = np.float64(upstream[c, y, x])
-                    ha += g * va[c]
-                    hb += g * vb[c]
-                    hc += g * vc[c]
-                    sums[0, c] += ba * g
-                    sums[1, c] += bb * g
-                    sums[2, c] += bc * g
-                mean = ba * ha + bb * hb + bc * hc
-                ka, kb, kc = (ha - mean) * scale * wa, (hb - mean) * scale * wb, (hc - mean) * scale * wc
-                gax += kc * by - kb * cy
-                gay += kb * cx - kc * bx
-                gbx += ka * cy - kc * ay
-                gby += kc * ax - ka * cx
-                gcx += kb * ay - ka * by
-                gcy += ka * bx - kb * ax
-                gaz -= ka * ea * wa
-                gbz -= kb * eb * wb
-                gcz -= kc * ec * wc
-        out[n, 0, 0], out[n, 0, 1], out[n, 0, 2] = gax, gay, gaz
-        out[n, 1, 0], out[n, 1, 1], out[n, 1, 2] = gbx, gby, gbz
-        out[n, 2, 0], out[n, 2, 1], out[n, 2, 2] = gcx, gcy, gcz
-        out[n, :, 3:] = sums
+    num_images, height, width = ids.shape
+    bands, num_channels = partial.shape[1], attributes.shape[2]
+    for strip in range(num_images * bands * task // tasks, num_images * bands * (task + 1) // tasks):
+        image, band = strip // bands, strip % bands
+        value, upstream, total = attributes[image], grad[image], partial[image, band]
+        total[:] = 0
+        for y in range(height * band // bands, height * (band + 1) // bands):
+            x = 0
+            while x < width:
+                t = ids[image, y, x]
+                if t < 0:
+                    x += 1
+                    continue
+                i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+                vax, vay, wa, vbx, vby, wb, vcx, vcy, wc = corners(vertices[image], i, j, k)
+                gax = gay = gaz = gbx = gby = gbz = gcx = gcy = gcz = 0.0
+                while x < width and ids[image, y, x] == t:
+                    px, py = x + 0.5, y + 0.5
+                    ax, ay, bx, by, cx, cy = vax - px, vay - py, vbx - px, vby - py, vcx - px, vcy - py
+                    ea, eb, ec = edges(ax, ay, bx, by, cx, cy)
+                    scale = inverse(ea * wa + eb * wb + ec * wc)
+                    ba, bb, bc = ea * wa * scale, eb * wb * scale, ec * wc * scale
+                    ha = hb = hc = 0.0
+                    for c in range(num_channels):
+                        g = np.float64(upstream[c, y, x])
+                        ha += g * value[i, c]
+                        hb += g * value[j, c]
+                        hc += g * value[k, c]
+                        total[i, 3 + c] += ba * g
+                        total[j, 3 + c] += bb * g
+                        total[k, 3 + c] += bc * g
+                    mean = ba * ha + bb * hb + bc * hc
+                    ka, kb, kc = (ha - mean) * scale * wa, (hb - mean) * scale * wb, (hc - mean) * scale * wc
+                    gax += kc * by - kb * cy
+                    gay += kb * cx - kc * bx
+                    gbx += ka * cy - kc * ay
+                    gby += kc * ax - ka * cx
+                    gcx += kb * ay - ka * by
+                    gcy += ka * bx - kb * ax
+                    gaz -= ka * ea * wa
+                    gbz -= kb * eb * wb
+                    gcz -= kc * ec * wc
+                    x += 1
+                total[i, 0] += gax
+                total[i, 1] += gay
+                total[i, 2] += gaz
+                total[j, 0] += gbx
+                total[j, 1] += gby
+                total[j, 2] += gbz
+                total[k, 0] += gcx
+                total[k, 1] += gcy
+                total[k, 2] += gcz
 
 
 @kernel
-def gather(task, tasks, triangles, seen, corner, grad_vertices, grad_attributes):
-    """Add corner gradients to this task's vertices."""
-    num_vertices = grad_vertices.shape[1]
-    first, last = num_vertices * task // tasks, num_vertices * (task + 1) // tasks
-    for n in range(len(seen)):
-        image, t = divmod(seen[n], len(triangles))
-        for j in range(3):
-            vertex = triangles[t, j]
-            if first <= vertex < last:
-                for c in range(3):
-                    grad_vertices[image, vertex, c] += corner[n, j, c]
-                for c in range(grad_attributes.shape[2]):
-                    grad_attributes[image, vertex, c] += corner[n, j, 3 + c]
+def add_up(task, tasks, partial, grad_vertices, grad_attributes):
+    """Add the bands of this task's vertices, first to last."""
+    num_images, bands, num_vertices, _ = partial.shape
+    num_channels = grad_attributes.shape[2]
+    for image in range(num_images):
+        for v in range(num_vertices * task // tasks, num_vertices * (task + 1) // tasks):
+            for band in range(1, bands):
+                for c in range(3 + num_channels):
+                    partial[image, 0, v, c] += partial[image, band, v, c]
+            for c in range(3):
+                grad_vertices[image, v, c] = partial[image, 0, v, c]
+            for c in range(num_channels):
+                grad_attributes[image, v, c] = partial[image, 0, v, 3 + c]
 
 
 # The parallel regions: prange hands out one task per thread.
@@ -166,12 +130,12 @@ def mix_all(tasks, ids, vertices, triangles, attributes, out, wrong):
 
 
 @parallel
-def collect_all(tasks, vertices, triangles, attributes, grad, seen, starts, runs, shares, out):
+def pull_all(tasks, ids, vertices, triangles, attributes, grad, partial):
     for task in prange(tasks):
-        collect(task, tasks, vertices, triangles, attributes, grad, seen, starts, runs, shares, out)
+        pull(task, tasks, ids, vertices, triangles, attributes, grad, partial)
 
 
 @parallel
-def gather_all(tasks, triangles, seen, corner, grad_vertices, grad_attributes):
+def add_up_all(tasks, partial, grad_vertices, grad_attributes):
     for task in prange(tasks):
-        gather(task, tasks, triangles, seen, corner, grad_vertices, grad_attributes)
+        add_up(task, tasks, partial, grad_vertices, grad_attributes)

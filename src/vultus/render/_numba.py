@@ -6,8 +6,8 @@ a task writes only what it owns, so results do not depend, bit for bit, on how m
 
 - drawing: a task owns a band of rows and walks the triangles in order; equal depths go to the first.
 - interpolation: a task owns rows.
-- its gradient: pixels are sorted by triangle (a stable counting sort); a task owns triangles and sums each one's pixels in raster
-  order into gradients per corner; then a task owns vertices and sums their corners in triangle order. No atomics.
+- its gradient: the image is cut into a fixed number of bands, whatever the number of threads. Each is summed in raster order into
+  gradients of its own (float64), then the bands are added from first to last. No atomics, no order left to chance.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ._kernels_draw import bound, bound_all, draw, draw_all
-from ._kernels_mix import collect, collect_all, gather, gather_all, mix, mix_all, sort_runs
+from ._kernels_mix import add_up, add_up_all, mix, mix_all, pull, pull_all
 from .raster import NEAR_MM
+
+GRADIENT_BANDS = 4
+"""At least so many bands are summed apart in a batch's gradient: the most threads that help on one image, and its memory."""
 
 
 def rasterize(
@@ -73,15 +76,14 @@ class _Interpolation(torch.autograd.Function):
         ctx: Any, grad_image: Tensor
     ) -> tuple[None, Tensor | None, None, Tensor | None]:
         ids, vertices_px, triangles, attributes = ctx.saved_tensors
-        seen, starts, runs = sort_runs(ids.numpy(), len(triangles))
-        tasks = numba.get_num_threads()
-        shares = np.searchsorted(starts, np.linspace(0, starts[-1], tasks + 1)).astype(np.int64)
-        corner = np.empty((len(seen), 3, 3 + attributes.shape[-1]), vertices_px.numpy().dtype)
-        arrays = [t.detach().contiguous().numpy() for t in (vertices_px, triangles, attributes, grad_image)]
-        _each_task(collect, collect_all, tasks, *arrays, seen, starts, runs, shares, corner)
-        grad_vertices, grad_attributes = torch.zeros_like(vertices_px), torch.zeros_like(attributes)
-        outputs = grad_vertices.numpy(), grad_attributes.numpy()
-        _each_task(gather, gather_all, tasks, triangles.numpy(), seen, corner, *outputs)
+        tasks, bands = numba.get_num_threads(), -(-GRADIENT_BANDS // max(len(ids), 1))
+        partial = np.empty((len(ids), bands, vertices_px.shape[1], 3 + attributes.shape[-1]))
+        arrays = [
+            t.detach().contiguous().numpy() for t in (ids, vertices_px, triangles, attributes, grad_image)
+        ]
+        _each_task(pull, pull_all, tasks, *arrays, partial)
+        grad_vertices, grad_attributes = torch.empty_like(vertices_px), torch.empty_like(attributes)
+        _each_task(add_up, add_up_all, tasks, partial, grad_vertices.numpy(), grad_attributes.numpy())
         needed = ctx.needs_input_grad
         return None, grad_vertices if needed[1] else None, None, grad_attributes if needed[3] else None
 
