@@ -180,9 +180,9 @@ def make_chart(head: RawHead, subdivision: Subdivision, points: np.ndarray) -> d
         points: (v_fine, 3) the mean head, symmetric, millimetres.
 
     Returns:
-        triangles: (f, 3) of all parts, ``triangulate(subdivision.quads_fine)``; part_of_triangle: (f,).
         chart_uv: (v_fine, 2) u right, v down, NaN outside; chart_triangles: (c, 3); chart_is_membrane: (c,) bool.
-        uv: (t', 2) u right, v down; uv_triangles: (f, 3). The chart's square is [MARGIN, 1 - MARGIN]^2 of the skin's texture.
+        uv: (t, 2) u right, v down; uv_triangles: (f, 3), row for row beside ``triangulate(subdivision.quads_fine)``.
+        The chart's square is [MARGIN, 1 - MARGIN]^2 of the skin's texture.
     """
     part_of_quad, mirror = head.part_of_quad, mirror_fine(subdivision, head.mirror)
     half = cut_left_half(subdivision, part_of_quad, mirror)
@@ -215,8 +215,6 @@ def make_chart(head: RawHead, subdivision: Subdivision, points: np.ndarray) -> d
         all_triangles[chosen] = local + sum(map(len, all_uv))
         all_uv.append(part_uv)
     return {
-        "triangles": triangles,
-        "part_of_triangle": part_of_triangle,
         "chart_uv": chart_uv * [1, -1] + [0, 1],
         "chart_triangles": np.concatenate([triangles[inside], membranes]),
         "chart_is_membrane": np.repeat([False, True], [inside.sum(), len(membranes)]),
