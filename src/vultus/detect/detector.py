@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vultus.detect.crop import Window, crop, window_around
-from vultus.detect.mesh import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, AttentionMesh
+from vultus.detect.mesh import (
+    LEFT_EYE_OUTER,
+    RIGHT_EYE_OUTER,
+    AttentionMesh,
+    FaceLandmarker,
+    MeshModel,
+    find_points,
+)
 from vultus.detect.protocol import DetectedFace, Detector, FaceBox, Landmarks
 from vultus.detect.yunet import YuNet, resized
 from vultus.errors import BadInput
@@ -27,30 +35,39 @@ class Candidate:
     box: FaceBox
     window: Window
 
+    def scaled(self, scale: float) -> Candidate:
+        """The same in an image ``scale`` times as large."""
+        sides = (self.box.left_px, self.box.top_px, self.box.right_px, self.box.bottom_px)
+        box = FaceBox(*(side * scale for side in sides), self.box.score, self.box.roll_deg)
+        return Candidate(box, self.window.scaled(scale))
+
 
 @dataclass(frozen=True)
 class PhotoDetector:
-    """YuNet boxes, then the attention mesh, twice: the second crop follows the first landmarks.
+    """YuNet boxes, then landmarks in three looks: each window follows the landmarks of the look before.
 
-    A face is believed when the mesh network says that there is one. When nobody is found, or nobody surely, the photo
-    is searched again: turned by 180 and 90 degrees, smaller (a face that fills the frame) and larger (tiny faces).
+    The landmarks depend on the window: shifted windows move them by 3.4 % of the distance between the eyes after one look,
+    1.0 % after two, 0.4 % after three (median over 30 portraits).
+
+    When nobody is found, or nobody surely, the photo is searched again: turned by 180 and 90 degrees, smaller (a face that
+    fills the frame) and larger (tiny faces).
 
     Attributes:
         boxes: finds upright faces.
         mesh: finds landmarks in a crop.
-        long_side_px: the size at which a photo is searched first.
-        min_presence: what the mesh network must say, in [0, 1].
-        sure_presence: below this, and below ``sure_box`` for every box, the other searches are tried too.
+        long_side_px: a photo is first searched at half its size, kept within these bounds.
+        min_score: how surely a face's landmarks must be one, in [0, 1].
+        sure_score: where no face has this score, and ``sure_box`` for its box, the other searches are tried too.
         min_face_px: smaller boxes are passed over: patterns, and faces too small to be of use.
         max_faces: at most this many, the largest.
     """
 
     boxes: YuNet
-    mesh: AttentionMesh
-    long_side_px: int = 640
-    min_presence: float = 0.5
-    sure_presence: float = 0.9
-    sure_box: float = 0.7
+    mesh: MeshModel
+    long_side_px: tuple[int, int] = (480, 960)
+    min_score: float = 0.3
+    sure_score: float = 0.8
+    sure_box: float = 0.9
     min_face_px: float = 20.0
     max_faces: int = 64
 
@@ -65,58 +82,77 @@ class PhotoDetector:
         image = image.detach().to(torch.float32)
         found: list[DetectedFace] = []
         for long_side_px, num_quarter_turns, padding in self._searches(image):
-            candidates = self._find_boxes(image, long_side_px, num_quarter_turns, padding)
-            found = _without_duplicates(found + self._find_landmarks(image, candidates))
-            if any(f.landmarks.score >= self.sure_presence and f.box.score >= self.sure_box for f in found):
+            found = _without_duplicates(found + self._search(image, long_side_px, num_quarter_turns, padding))
+            if any(f.landmarks.score >= self.sure_score and f.box.score >= self.sure_box for f in found):
                 break
         found.sort(key=lambda face: -face.box.area_px2)
         return tuple(found[: self.max_faces])
 
     def _searches(self, image: Tensor) -> list[tuple[int, int, float]]:
         """(long side in pixels, quarter turns, padding as a fraction of the long side), in the order of their use."""
-        first, actual = self.long_side_px, max(image.shape[1:])
+        actual = max(image.shape[1:])
+        first = min(max(actual // 2, self.long_side_px[0]), self.long_side_px[1])
         searches = [(first, turns, 0.0) for turns in (0, 2, 1, 3)]
-        searches += [(first // 2, turns, 0.5) for turns in (0, 2, 1, 3)]
+        searches += [(self.long_side_px[0] // 2, turns, 0.5) for turns in (0, 2, 1, 3)]
         searches += [(size, 0, 0.0) for size in (2 * first, 4 * first) if size <= 2 * actual]
         return searches
 
-    def _find_boxes(
+    def _search(
         self, image: Tensor, long_side_px: int, num_quarter_turns: int, padding: float
-    ) -> list[Candidate]:
+    ) -> list[DetectedFace]:
         small = resized(image, long_side_px)
-        border = round(padding * long_side_px)
-        searched = torch.rot90(F.pad(small[None], [border] * 4, value=0.5)[0], num_quarter_turns, (1, 2))
+        candidates = self._find_boxes(small, num_quarter_turns, round(padding * long_side_px))
+        scale = max(image.shape[1:]) / max(small.shape[1:])
+        candidates = [c.scaled(scale) for c in candidates if c.box.size_px * scale >= self.min_face_px]
+        faces = [self._find_landmarks(image, small, candidate) for candidate in candidates]
+        return [face for face in faces if face.landmarks.score >= self.min_score]
+
+    def _find_boxes(self, image: Tensor, num_quarter_turns: int, border_px: int) -> list[Candidate]:
+        """Boxes in an image that is searched turned and with a grey border around it."""
+        searched = F.pad(image[None], [border_px] * 4, value=0.5)[0].rot90(num_quarter_turns, (1, 2))
         candidates = []
         for row in self.boxes.detect(searched):
             corners = torch.stack([row[:2], row[:2] + row[2:4]])
             points = torch.cat([corners, row[4:14].reshape(5, 2)])
-            points = _turn_back(points, num_quarter_turns, searched.shape[2], searched.shape[1]) - border
-            points = points * (points.new_tensor(image.shape[:0:-1]) / points.new_tensor(small.shape[:0:-1]))
+            points = _turn_back(points, num_quarter_turns, searched.shape[2], searched.shape[1]) - border_px
             candidates.append(_candidate(points, float(row[14])))
-        return [candidate for candidate in candidates if candidate.box.size_px >= self.min_face_px]
+        return candidates
 
-    def _find_landmarks(self, image: Tensor, candidates: list[Candidate]) -> list[DetectedFace]:
-        faces = []
-        size = self.mesh.size_px
-        for candidate in candidates:
-            points = self.mesh.coarse(crop(image, candidate.window, size)[None])
-            window = _window_of(candidate.window.to_image(points[0, :, :2], size))
-            points, presence = self.mesh(crop(image, window, size)[None])
-            if float(presence[0]) < self.min_presence:
-                continue
-            landmarks = Landmarks(
-                points_px=window.to_image(points[0, :, :2], size),
-                depth_px=points[0, :, 2] * (window.side_px / size),
-                score=float(presence[0]),
-            )
-            faces.append(DetectedFace(candidate.box, landmarks))
-        return faces
+    def _find_landmarks(self, image: Tensor, small: Tensor, candidate: Candidate) -> DetectedFace:
+        """Two coarse looks to place the window (the small image will do for large faces), then the careful one."""
+        size, scale = self.mesh.size_px, max(small.shape[1:]) / max(image.shape[1:])
+        window = candidate.window
+        for _ in range(2):
+            if window.side_px * scale >= size:
+                seen = crop(small, window.scaled(scale), size)
+            else:
+                seen = crop(image, window, size)
+            points = self.mesh.coarse(seen[None])[0]
+            window = _next_window(window.to_image(points[:, :2], size))
+        points, score = find_points(self.mesh, crop(image, window, size))
+        landmarks = Landmarks(
+            points_px=window.to_image(points[:, :2], size),
+            depth_px=points[:, 2] * (window.side_px / size),
+            score=score,
+        )
+        return DetectedFace(candidate.box, landmarks)
 
 
 @lru_cache(maxsize=1)
 def default_detector() -> Detector:
     """The detector that ships with vultus; its networks are read on the first call and kept."""
     return PhotoDetector(YuNet(), AttentionMesh())
+
+
+def task_detector(path: str | Path) -> Detector:
+    """The same with the landmark network of a user's ``face_landmarker.task`` (needs the ``tflite`` package).
+
+    Raises:
+        BadFile: no such bundle.
+        AssetMissing: ``tflite`` is not installed.
+        WeightsMismatch: a network that vultus cannot run.
+    """
+    return PhotoDetector(YuNet(), FaceLandmarker(Path(path)))
 
 
 def _turn_back(points: Tensor, num_quarter_turns: int, width_px: int, height_px: int) -> Tensor:
@@ -141,7 +177,7 @@ def _candidate(points_px: Tensor, score: float) -> Candidate:
     return Candidate(FaceBox(left, top, right, bottom, score, math.degrees(roll_rad)), window)
 
 
-def _window_of(points_px: Tensor) -> Window:
+def _next_window(points_px: Tensor) -> Window:
     """MediaPipe's crop for the next look: 1.5 times the extent of the landmarks, the eye line level."""
     return window_around(points_px, points_px[RIGHT_EYE_OUTER], points_px[LEFT_EYE_OUTER], scale=1.5)
 
