@@ -242,7 +242,8 @@ def _eye_uv(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.n
     )
     behind = (radius[local] > 0.5).any(1)
     local[behind] = len(uv)
-    return np.append(uv, [[0.01, 0.01]], axis=0), local
+    kept, local = _localise(local)
+    return np.append(uv, [[0.01, 0.01]], axis=0)[kept], local
 
 
 def _ellipse(points: np.ndarray, lips: np.ndarray) -> np.ndarray:

@@ -86,9 +86,9 @@ def untangle(
         cofactor = np.stack([j[:, 1, 1], -j[:, 1, 0], -j[:, 0, 1], j[:, 0, 0]], -1).reshape(-1, 2, 2)
         by_d = 2 * d / chi - top / chi * (0.5 * (1 + d / root)) / chi
         by_j = weight[:, None, None] * (2 * j / chi[:, None, None] + by_d[:, None, None] * cofactor)
-        by_uv = np.zeros_like(points)
-        np.add.at(by_uv, triangles, np.einsum("fcb,fkb->fkc", by_j, gradient))
-        return float((weight * top / chi).sum()), by_uv[free]
+        by_corner = np.einsum("fcb,fkb->fkc", by_j, gradient)
+        by_uv = [np.bincount(triangles.ravel(), by_corner[..., c].ravel(), len(points)) for c in range(2)]
+        return float((weight * top / chi).sum()), np.stack(by_uv, -1)[free]
 
     for _ in range(num_rounds):
         worst = np.linalg.det(jacobians(uv, triangles, reference)).min()
