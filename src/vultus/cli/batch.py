@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import BadFile, FaceNotFound, VultusError
+from ..io.result import FORMATS, is_finished
 from ..model.result import Reconstruction
 from ..stages.options import ReconstructOptions
+from ..viewer.overlay import overlay
 from .outcome import UNEXPECTED_REMEDY, FaceOutcome, PhotoOutcome, failure, one_line
 from .photos import face_directory, further_faces, output_names
 
-_SOURCE = "source_sha256"  # entry of the provenance: which bytes a result was made from
+_SOURCE = "photo_sha256"  # entry of the provenance: which bytes a result was made from
+_OVERLAY = "overlay"
 
 
 @dataclass(frozen=True)
@@ -73,37 +76,50 @@ def process(task: Task) -> PhotoOutcome:
 
 
 def _process(task: Task, start: float) -> PhotoOutcome:
-    from ..io.result import is_finished
-
     source = _sha256(task.photo)
-
-    def is_ours(directory: Path) -> bool:
-        return is_finished(directory) and provenance(directory).get(_SOURCE) == source
-
     first = face_directory(task.out, task.name, 1)
-    if not task.overwrite and is_ours(first):
+    if not task.overwrite and _is_done(first, task.formats, source):
         return PhotoOutcome(
             str(task.photo), "skipped", (_saved_face(first),), seconds=time.perf_counter() - start
         )
-
-    def check_free(directory: Path) -> None:
-        if not task.overwrite and is_finished(directory) and not is_ours(directory):
-            raise BadFile(
-                f"{directory} already holds the result of another photo, or of this one before it was changed;"
-                " choose another -o, or --overwrite to replace it"
-            )
-
-    check_free(first)  # before the work, not after
+    _check_free(first, task, source)  # before the work, not after
     faces = _reconstruct(task)
     directories = [face_directory(task.out, task.name, number + 1) for number in range(len(faces))]
     for directory in directories:
-        check_free(directory)
+        _check_free(directory, task, source)
     outcomes = [
         _save(face, directory, task, source) for face, directory in reversed(list(zip(faces, directories)))
     ]
-    for stale in list(further_faces(task.out, task.name, len(faces) + 1, is_ours)):
-        shutil.rmtree(stale)  # an earlier run found more faces in this very photo
+    if task.options.faces == "all":  # an earlier run may have found more faces in this very photo
+        for stale in further_faces(
+            task.out, task.name, len(faces) + 1, lambda folder: _is_of(folder, source)
+        ):
+            shutil.rmtree(stale)
     return PhotoOutcome(str(task.photo), "done", tuple(outcomes[::-1]), seconds=time.perf_counter() - start)
+
+
+def _is_of(directory: Path, source: str) -> bool:
+    """Whether a folder holds a finished result of these very bytes."""
+    return bool(source) and is_finished(directory) and provenance(directory).get(_SOURCE) == source
+
+
+def _is_done(directory: Path, formats: tuple[str, ...], source: str) -> bool:
+    """Whether a folder holds all that is asked for."""
+    has_overlay = _OVERLAY not in formats or (directory / "overlay.png").exists()
+    return has_overlay and is_finished(directory, _meshes(formats)) and _is_of(directory, source)
+
+
+def _check_free(directory: Path, task: Task, source: str) -> None:
+    """Raise BadFile rather than replace another photo's result unasked."""
+    if not task.overwrite and is_finished(directory) and not _is_of(directory, source):
+        raise BadFile(
+            f"{directory} already holds the result of another photo, or of this one before it was changed;"
+            " choose another -o, or --overwrite to replace it"
+        )
+
+
+def _meshes(formats: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in formats if name != _OVERLAY)
 
 
 def _reconstruct(task: Task) -> tuple[Reconstruction, ...]:
@@ -116,15 +132,19 @@ def _reconstruct(task: Task) -> tuple[Reconstruction, ...]:
 
 
 def _save(face: Reconstruction, directory: Path, task: Task, source: str) -> FaceOutcome:
-    face = replace(face, provenance={**face.provenance, "source": str(task.photo), _SOURCE: source})
-    face.save(directory, formats=task.formats)
+    photo = {"photo": str(task.photo.resolve()), _SOURCE: source}
+    face = replace(face, provenance={**face.provenance, **photo})
+    formats = set(_meshes(task.formats))
+    if _is_of(directory, source):  # asking for one more format later does not take away the others
+        formats |= {name for name in FORMATS if (directory / f"face.{name}").exists()}
+    picture = overlay(face) if _OVERLAY in task.formats else None
+    face.save(directory, formats=formats, overlay=picture)
     timings = {stage: round(seconds, 4) for stage, seconds in face.timings_s.items()}
     return FaceOutcome(str(directory), face.report.status, tuple(face.report.advice), timings)
 
 
 def _saved_face(directory: Path) -> FaceOutcome:
-    status = _saved(directory).get("status", "ok")
-    return FaceOutcome(str(directory), status if isinstance(status, str) else status.get("status", "ok"))
+    return FaceOutcome(str(directory), str(_saved(directory).get("status", "ok")))
 
 
 def provenance(directory: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal, TextIO, get_args
+from typing import Annotated, Literal, TextIO
 
 import tyro
 from tqdm import tqdm
@@ -22,7 +22,7 @@ from .outcome import PhotoOutcome, failure
 from .photos import find_photos
 from .workers import run_all
 
-Format = Literal["obj", "glb", "overlay"]
+Format = Literal["obj", "glb", "ply", "overlay"]
 
 DESCRIPTION = """Reconstruct every face of every photo, each photo on its own.
 
@@ -52,8 +52,8 @@ class Reconstruct:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """Folder for the results; made if need be."""
     options: Annotated[ReconstructOptions, tyro.conf.arg(name="")] = field(default_factory=ReconstructOptions)
-    formats: tuple[Format, ...] = get_args(Format)
-    """What to write beside reconstruction.json."""
+    formats: tuple[Format, ...] = ("obj", "glb", "overlay")
+    """What to write beside reconstruction.json and the textures."""
     jobs: int = 1
     """How many photos at a time, each in its own process with one thread."""
     overwrite: bool = False
