@@ -12,8 +12,10 @@ from pathlib import Path
 
 from ..errors import BadFile
 
-# What rename() says when a non-empty folder is already in the place; which one depends on the operating system.
-_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.EPERM}
+# What rename() says when a non-empty folder is already in the place.
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+# And on Windows, where it may also mean what it says.
+_PERHAPS_TAKEN = {errno.EACCES, errno.EPERM}
 
 
 @contextlib.contextmanager
@@ -80,7 +82,8 @@ def _exchange(partial: Path, path: Path, owned: Callable[[Path], Iterable[str] |
         try:
             partial.rename(path)
         except BaseException as error:
-            if isinstance(error, OSError) and error.errno in _TAKEN and path.exists():
+            code = error.errno if isinstance(error, OSError) else None
+            if code in _TAKEN or (code in _PERHAPS_TAKEN and path.exists()):
                 _discard(replaced)
                 continue
             if replaced:

@@ -178,15 +178,18 @@ def vertex_colours(result: Reconstruction) -> Tensor:
     if not isinstance(result.face, TexturedFace) or topology.uv is None:
         return colours
     uv_triangles = topology.triangles if topology.uv_triangles is None else topology.uv_triangles
+    total, corners = torch.zeros_like(colours), torch.zeros_like(colours[:, :1])
     for index, part in enumerate(result.model.part_names):
         texture = result.face.texture.get(part)
         if texture is None:
             continue
         in_part = result.model.part_of_triangle == index
+        ids = topology.triangles[in_part].flatten()
         uv = topology.uv[uv_triangles[in_part].flatten()].T[None, :, None]
-        # A vertex on a seam has two texels, which look alike; either will do.
-        colours[topology.triangles[in_part].flatten()] = sample_texture(texture, uv)[0, :, 0].T
-    return colours
+        # A vertex on a seam has several texels: the mean of all its corners.
+        total.index_add_(0, ids, sample_texture(texture, uv)[0, :, 0].T)
+        corners.index_add_(0, ids, torch.ones_like(total[ids, :1]))
+    return torch.where(corners > 0, total / corners.clamp_min(1), colours)
 
 
 def _write_textures(result: Reconstruction, directory: Path) -> dict[str, str]:
