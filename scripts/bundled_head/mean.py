@@ -17,9 +17,9 @@ from warp import Warp, farthest_points
 
 from vultus.detect.protocol import Detector
 from vultus.evaluate.scan import Alignment, align_points
-from vultus.fit.register import RegisterOptions, register
 from vultus.geometry.camera import Camera
 from vultus.geometry.mesh import surface_points, vertex_normals
+from vultus.geometry.register import RegisterOptions, register
 from vultus.geometry.rigid import rigid_transform, rotation_from_pose_angles
 from vultus.render.interpolate import interpolate
 from vultus.render.raster import rasterize

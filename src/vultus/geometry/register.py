@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ..geometry.closest import TriangleTree
+from .closest import TriangleTree
 
 
 @dataclass(frozen=True)
