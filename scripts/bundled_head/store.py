@@ -40,7 +40,7 @@ def save(path: Path, **head: Any) -> None:
         "regions": np.packbits(np.stack(list(head["regions"].values())), axis=1),
         **{name: _compact(np.asarray(value)) for name, value in chart.items()},
     }
-    _write_deterministic(path, fields)
+    write_deterministic(path, fields)
 
 
 def checksum(path: Path) -> str:
@@ -61,7 +61,7 @@ def _compact(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _write_deterministic(path: Path, fields: dict[str, np.ndarray]) -> None:
+def write_deterministic(path: Path, fields: dict[str, np.ndarray]) -> None:
     """``np.savez_compressed`` stamps the time; the same head must give the same bytes."""
     import io
     import zipfile
