@@ -38,5 +38,28 @@ def test_degenerate_triangles_and_queries(soup):
 
 
 def test_a_single_triangle():
-    found = closest_points(np.array([[0.2, 0.2, 3.0], [-1, -1, 0]]), np.eye(3)[[0, 1]].tolist() + [[0, 0, 0]], np.array([[2, 0, 1]]))
+    found = closest_points(
+        np.array([[0.2, 0.2, 3.0], [-1, -1, 0]]),
+        np.eye(3)[[0, 1]].tolist() + [[0, 0, 0]],
+        np.array([[2, 0, 1]]),
+    )
     np.testing.assert_allclose(found.distances, [3, np.sqrt(2)])
+
+
+def test_only_triangles_that_face_the_same_way(soup):
+    """As if the others were not there; a query that none faces finds nothing."""
+    vertices, triangles, queries = soup
+    corners = vertices[triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    up = np.array([0.0, 0.0, 1.0])
+    facing = normals @ up >= np.cos(np.deg2rad(30))
+    found = TriangleTree(vertices, triangles).query(queries, np.tile(up, (len(queries), 1)), max_angle_deg=30)
+    expected = closest_points(queries, vertices, triangles[facing])
+    np.testing.assert_array_equal(found.triangle_ids, np.flatnonzero(facing)[expected.triangle_ids])
+    np.testing.assert_allclose(found.distances, expected.distances)
+    nothing = TriangleTree(vertices, triangles[facing]).query(
+        queries[:2], -np.tile(up, (2, 1)), max_angle_deg=30
+    )
+    assert (nothing.triangle_ids == -1).all()
+    assert np.isnan(nothing.points).all()

@@ -37,11 +37,28 @@ class TriangleTree:
         order = np.argsort(_morton_codes(corners.mean(1)), kind="stable")
         self._ids, self._corners = ids[order], np.ascontiguousarray(corners[order])
         self._low, self._high = _boxes(self._corners)
+        a, b, c = self._corners[:, 0], self._corners[:, 1], self._corners[:, 2]
+        normals = np.cross(b - a, c - a)
+        self._normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
 
-    def query(self, points: np.ndarray) -> ClosestPoints:
-        """The exact closest point of the mesh to each of "n 3" points; all NaN for a non-finite query."""
+    def query(
+        self, points: np.ndarray, normals: np.ndarray | None = None, max_angle_deg: float = 60.0
+    ) -> ClosestPoints:
+        """The exact closest point of the mesh to each of "n 3" points.
+
+        All NaN, and triangle -1, for a non-finite query or where no triangle qualifies.
+
+        Args:
+            points: "n 3".
+            normals: "n 3" unit length; if given, only triangles that face the same way within ``max_angle_deg`` qualify, so that points of
+                the upper lip do not find the lower one that touches it.
+        """
         points = np.ascontiguousarray(points, np.float64)
-        slots, weights = _query(points, self._corners, self._low, self._high)
+        facing = np.zeros((0, 3)) if normals is None else np.ascontiguousarray(normals, np.float64)
+        least_cosine = float(np.cos(np.deg2rad(max_angle_deg)))
+        slots, weights = _query(
+            points, facing, least_cosine, self._corners, self._normals, self._low, self._high
+        )
         feet = (self._corners[slots] * weights[:, :, None]).sum(1)
         distances = np.linalg.norm(points - feet, axis=1)
         return ClosestPoints(feet, distances, np.where(slots < 0, -1, self._ids[slots]), weights)
@@ -128,7 +145,7 @@ def _closest_barycentric(p, triangle):
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _query(points, corners, low, high):
+def _query(points, facing, least_cosine, corners, normals, low, high):
     num_inner = len(low) // 2
     slots = np.full(len(points), -1, np.int64)
     weights = np.full((len(points), 3), np.nan)
@@ -148,10 +165,20 @@ def _query(points, corners, low, high):
             if node >= num_inner:
                 first = (node - num_inner) * LEAF_SIZE
                 for slot in range(first, min(first + LEAF_SIZE, len(corners))):
+                    if len(facing) > 0:
+                        cosine = 0.0
+                        for axis in range(3):
+                            cosine += facing[i, axis] * normals[slot, axis]
+                        if not cosine >= least_cosine:
+                            continue
                     u, v, w = _closest_barycentric(point, corners[slot])
                     distance = 0.0
                     for axis in range(3):
-                        foot = u * corners[slot, 0, axis] + v * corners[slot, 1, axis] + w * corners[slot, 2, axis]
+                        foot = (
+                            u * corners[slot, 0, axis]
+                            + v * corners[slot, 1, axis]
+                            + w * corners[slot, 2, axis]
+                        )
                         distance += (point[axis] - foot) ** 2
                     if distance < best:
                         best = distance

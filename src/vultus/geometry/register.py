@@ -71,7 +71,9 @@ def register(
         for _ in range(options.steps):
             normals = _vertex_normals(moved, triangles)
             found = tree.query(moved)
-            agree = (normals * target_normals[found.triangle_ids]).sum(1) > np.cos(np.deg2rad(options.max_angle_deg))
+            agree = (normals * target_normals[found.triangle_ids]).sum(1) > np.cos(
+                np.deg2rad(options.max_angle_deg)
+            )
             believed = agree & (found.distances < options.max_distance_mm) & ~borders[found.triangle_ids]
             pull = weight * believed
             # Only the offset along the normal is known; moving tangentially to the very foot point would stop all sliding.
