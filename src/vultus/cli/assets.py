@@ -12,13 +12,12 @@ from pathlib import Path
 
 PACKAGE = Path(str(resources.files("vultus")))
 LIST = PACKAGE / "assets" / "SHA256SUMS"
-_SUFFIXES = frozenset({".npz", ".onnx", ".safetensors", ".jpg", ".png", ".csv"})
 
 
 def asset_files() -> dict[str, Path]:
-    """Every data file in the package by its path relative to it."""
-    found = (path for path in PACKAGE.rglob("*") if path.suffix in _SUFFIXES)
-    return {path.relative_to(PACKAGE).as_posix(): path for path in found if "__pycache__" not in path.parts}
+    """Every file in the package's ``assets`` folders by its path relative to the package."""
+    found = (path for path in PACKAGE.rglob("assets/*") if path.is_file() and path != LIST)
+    return {path.relative_to(PACKAGE).as_posix(): path for path in found if path.suffix not in (".md", ".py")}
 
 
 def expected_sha256() -> dict[str, str]:
