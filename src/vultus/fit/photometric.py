@@ -1,0 +1,116 @@
+"""Light and albedo from the pixels: what the face's surface must look like, given its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..geometry.light import COSINE_LOBE, sh_basis
+from ..geometry.mesh import vertex_normals
+from ..geometry.view import View
+from ..model.face import FaceCode
+from ..model.morphable import MorphableModel
+from ..render.shade import linear_from_srgb
+from ..render.visible import facing, visible_vertices
+
+
+@dataclass(frozen=True)
+class PhotometricOptions:
+    """Knobs of the photometric fit.
+
+    Attributes:
+        iterations: alternations of light, albedo and robust weights.
+        outlier: residual, relative to the typical one, beyond which a pixel loses its influence.
+        light_smoothness: pull of the second-order terms to zero and of the channels towards each other.
+        long_side_px: the photo is looked at no larger than this (in face widths it is plenty).
+    """
+
+    iterations: int = 5
+    outlier: float = 2.5
+    light_smoothness: float = 0.02
+    face_px: float = 160.0
+
+
+@dataclass(frozen=True)
+class SkinSamples:
+    """What the photo shows at the visible skin vertices.
+
+    Attributes:
+        ids: "n" vertices. colour: "n 3" linear RGB. normals: "n 3" in the camera frame. weight: "n" trust.
+    """
+
+    ids: Tensor
+    colour: Tensor
+    normals: Tensor
+    weight: Tensor
+
+
+def sample_skin(view: View, model: MorphableModel, code: FaceCode, face_px: float) -> SkinSamples:
+    """Look the photo up at every skin vertex that faces the camera, is not hidden and lies in the skin mask."""
+    vertices = model.vertices(code)
+    scale = min(1.0, face_px * float(view.camera.T_camera_head[2, 3]) / (140.0 * float(view.camera.focal_px)))
+    camera = view.camera.resized(scale)
+    size = (camera.size_px[1], camera.size_px[0])
+    image = torch.nn.functional.interpolate(linear_from_srgb(view.image)[None], size, mode="area")
+    mask = torch.nn.functional.interpolate(view.skin_mask[None, None].float(), size, mode="area")
+    position = camera.to_camera(vertices)
+    projected = camera.project_camera(position)
+    normals = vertex_normals(position, model.triangles)
+    weight = facing(position, normals).clamp(0, 1) * visible_vertices(projected[None], model.triangles, camera.size_px)[0]
+    grid = 2 * projected[:, :2] / torch.tensor([camera.size_px[0], camera.size_px[1]]) - 1
+    looked = torch.nn.functional.grid_sample(
+        torch.cat([image, mask], 1), grid[None, None].to(image), align_corners=False
+    )[0, :, 0].T
+    weight = weight * looked[:, 3] * model.regions["face"]
+    ids = (weight > 0.05).nonzero().squeeze(-1)
+    return SkinSamples(ids, looked[ids, :3], normals[ids], weight[ids])
+
+
+def fit_light_and_albedo(
+    view: View, model: MorphableModel, code: FaceCode, options: PhotometricOptions
+) -> tuple[Tensor, Tensor, float]:
+    """Spherical-harmonics light "3 9" and albedo coefficients "a", by alternating robust linear least squares.
+
+    Both are linear given the other: colour = albedo(code) * (basis(normal) @ light). Light and skin colour cannot be told apart
+    (a bright room and light skin look the same); the unit prior of the albedo and grey light decide.
+
+    Returns:
+        light, albedo, and the median absolute residual in linear RGB (NaN when no skin is seen: mean albedo, frontal light).
+    """
+    from ..geometry.light import frontal_light
+
+    num_axes = len(model.albedo)
+    samples = sample_skin(view, model, code, options.face_px)
+    albedo = torch.zeros(num_axes)
+    if len(samples.ids) < 50:
+        return frontal_light(), albedo, float("nan")
+    basis = sh_basis(samples.normals) * samples.normals.new_tensor(COSINE_LOBE)
+    mean, axes = model.albedo_mean[samples.ids], model.albedo[:, samples.ids]
+    robust = torch.ones_like(samples.weight)
+    light = frontal_light()
+    prior = torch.tensor([1e-4] + [options.light_smoothness] * 3 + [4 * options.light_smoothness] * 5)
+    for _ in range(options.iterations):
+        reflectance = (mean + torch.einsum("a,anc->nc", albedo, axes)).clamp(0.01, 1)
+        weight = samples.weight * robust
+        total = weight.sum()
+        for channel in range(3):
+            design = basis * reflectance[:, channel, None]
+            normal = (design * weight[:, None]).T @ design / total + torch.diag(prior) * reflectance.mean() ** 2
+            # The second and later orders lean towards what all channels share.
+            right = (design * weight[:, None]).T @ samples.colour[:, channel] / total
+            light[channel] = torch.linalg.solve(normal, right)
+        grey = light.mean(0)
+        light = 0.5 * light + 0.5 * (light[:, :1] / grey[:1].clamp_min(1e-6)) * grey
+        shade = (basis @ light.T).clamp_min(0.02)
+        design = (axes * shade).flatten(1)
+        target = (samples.colour - mean * shade).flatten()
+        doubled = weight[:, None].expand(-1, 3).flatten()
+        noise = 0.02
+        normal = (design * doubled) @ design.T / noise**2 / total * 30 + torch.eye(num_axes)
+        albedo = torch.linalg.solve(normal, (design * doubled) @ target / noise**2 / total * 30).clamp(-3, 3)
+        residual = (samples.colour - (mean + torch.einsum("a,anc->nc", albedo, axes)) * shade).abs().mean(1)
+        typical = residual.median().clamp_min(1e-4)
+        robust = 1 / (1 + (residual / (options.outlier * typical)) ** 2) ** 2
+    return light, albedo, float(residual.median())
