@@ -19,13 +19,13 @@ from ..render.interpolate import interpolate as interpolate_attributes
 from ..render.shade import sample_texture, srgb_from_linear
 
 _SAMPLES = 2  # drawn this much larger and averaged, against jagged edges
-_MARGIN = 1.5  # panels show this much more than the face
+_MARGIN = 1.35  # panels show this much more than the face
 _DISTANCE_MM = 900.0  # of the virtual cameras: a portrait's perspective
 _BACKGROUND = 0.11  # sRGB grey
-_CLAY = 0.55  # linear reflectance
+_CLAY = 0.45  # linear reflectance
 _DETECTED = (0.25, 0.95, 0.85)
 _MODEL = (1.0, 0.55, 0.1)
-_LINES = (0.15, 0.75, 1.0)
+_LINES = (0.75, 0.95, 1.0)
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def overlay(result: Reconstruction, panel_px: int = 384) -> Tensor:
     if result.view.image.numel():
         photo, camera = _crop(result, panel_px)
         clay, lines = _clay(result, vertices_mm, camera)
-        mesh = _over(lines, _over(0.45 * clay, photo))
+        mesh = _over(lines, _over(0.4 * clay, photo))
         upper = [
             photo,
             _landmarks(result, photo, camera),
@@ -147,7 +147,8 @@ def _clay(result: Reconstruction, vertices_mm: Tensor, camera: Camera) -> tuple[
     lengths = torch.stack([(c - b).norm(dim=-1), (a - c).norm(dim=-1), (b - a).norm(dim=-1)], -1)
     heights = doubled_area[:, None] / lengths.clamp_min(1e-6)
     distance_px = fragments.barycentric[0] * heights[fragments.triangle_ids[0].clamp_min(0)].permute(2, 0, 1)
-    line = 0.6 * mask * (1.2 - distance_px.amin(0)).clamp(0, 1)
+    # Thin enough that the photo shows through where triangles are but a few pixels wide.
+    line = 0.55 * mask * (0.9 - distance_px.amin(0)).clamp(0, 1)
     lines = torch.tensor(_LINES)[:, None, None].expand(3, *line.shape)
     return _averaged(srgb_from_linear(colour.clamp(0, 1)), mask), _averaged(lines, line)
 
@@ -155,7 +156,7 @@ def _clay(result: Reconstruction, vertices_mm: Tensor, camera: Camera) -> tuple[
 def _studio_light() -> Tensor:
     """Soft light from all around and a lamp to the upper left of the camera."""
     return ambient_and_directional(
-        torch.full((3,), 0.35), torch.full((3,), 0.9), torch.tensor([-0.5, -0.6, -0.7])
+        torch.full((3,), 0.35), torch.full((3,), 0.9), torch.tensor([-0.7, -0.6, -0.5])
     )
 
 
