@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,11 +36,14 @@ class Candidate:
     box: FaceBox
     window: Window
 
-    def scaled(self, scale: float) -> Candidate:
-        """The same in an image ``scale`` times as large."""
-        sides = (self.box.left_px, self.box.top_px, self.box.right_px, self.box.bottom_px)
-        box = FaceBox(*(side * scale for side in sides), self.box.score, self.box.roll_deg)
-        return Candidate(box, self.window.scaled(scale))
+
+@dataclass(frozen=True)
+class Search:
+    """One way to look for boxes: the photo at which size, turned how, with how wide a border (in long sides)."""
+
+    long_side_px: int
+    num_quarter_turns: int = 0
+    padding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,62 +84,70 @@ class PhotoDetector:
         if image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 1:
             raise BadInput(f"an image must be shaped (3, height, width), not {tuple(image.shape)}")
         image = image.detach().to(torch.float32)
+        if not bool(torch.isfinite(image.sum())):
+            raise BadInput("the image holds NaN or infinite values; replace them first")
+        faces = self._search_until_sure(image)
+        return tuple(sorted(faces, key=lambda face: -face.box.area_px2)[: self.max_faces])
+
+    def _search_until_sure(self, image: Tensor) -> list[DetectedFace]:
         found: list[DetectedFace] = []
-        for long_side_px, num_quarter_turns, padding in self._searches(image):
-            found = _without_duplicates(found + self._search(image, long_side_px, num_quarter_turns, padding))
-            if any(f.landmarks.score >= self.sure_score and f.box.score >= self.sure_box for f in found):
-                break
-        found.sort(key=lambda face: -face.box.area_px2)
-        return tuple(found[: self.max_faces])
+        for stage in self._stages(image):
+            results = []
+            for search in stage:
+                small = resized(image, search.long_side_px)
+                results.append((small, self._find_boxes(small, search, max(image.shape[1:]))))
+            # of the ways to turn a photo, the right one has the surest boxes
+            results.sort(key=lambda result: -max((c.box.score for c in result[1]), default=0.0))
+            for small, candidates in results:
+                faces = [self._find_landmarks(image, small, candidate) for candidate in candidates]
+                believed = [face for face in faces if face.landmarks.score >= self.min_score]
+                found = _without_duplicates(found + believed)
+                if any(f.landmarks.score >= self.sure_score and f.box.score >= self.sure_box for f in found):
+                    return found
+        return found
 
-    def _searches(self, image: Tensor) -> list[tuple[int, int, float]]:
-        """(long side in pixels, quarter turns, padding as a fraction of the long side), in the order of their use."""
+    def _stages(self, image: Tensor) -> Iterator[list[Search]]:
+        """Sets of searches, in the order of their use."""
         actual = max(image.shape[1:])
-        first = min(max(actual // 2, self.long_side_px[0]), self.long_side_px[1])
-        searches = [(first, turns, 0.0) for turns in (0, 2, 1, 3)]
-        searches += [(self.long_side_px[0] // 2, turns, 0.5) for turns in (0, 2, 1, 3)]
-        searches += [(size, 0, 0.0) for size in (2 * first, 4 * first) if size <= 2 * actual]
-        return searches
+        low, high = self.long_side_px
+        first = min(max(actual // 2, low), high)
+        yield [Search(first)]
+        yield [Search(first, num_quarter_turns) for num_quarter_turns in (1, 2, 3)]
+        yield [Search(low // 2, num_quarter_turns, padding=0.5) for num_quarter_turns in range(4)]
+        yield [Search(long_side_px) for long_side_px in (2 * first, 4 * first) if long_side_px <= 2 * actual]
 
-    def _search(
-        self, image: Tensor, long_side_px: int, num_quarter_turns: int, padding: float
-    ) -> list[DetectedFace]:
-        small = resized(image, long_side_px)
-        candidates = self._find_boxes(small, num_quarter_turns, round(padding * long_side_px))
-        scale = max(image.shape[1:]) / max(small.shape[1:])
-        candidates = [c.scaled(scale) for c in candidates if c.box.size_px * scale >= self.min_face_px]
-        faces = [self._find_landmarks(image, small, candidate) for candidate in candidates]
-        return [face for face in faces if face.landmarks.score >= self.min_score]
-
-    def _find_boxes(self, image: Tensor, num_quarter_turns: int, border_px: int) -> list[Candidate]:
-        """Boxes in an image that is searched turned and with a grey border around it."""
+    def _find_boxes(self, image: Tensor, search: Search, actual_px: int) -> list[Candidate]:
+        """Boxes in an image that is searched turned and with a border, in pixels of the image that is ``actual_px`` long."""
+        num_quarter_turns, border_px = search.num_quarter_turns, round(search.padding * search.long_side_px)
         searched = F.pad(image[None], [border_px] * 4, value=0.5)[0].rot90(num_quarter_turns, (1, 2))
         candidates = []
         for row in self.boxes.detect(searched):
             corners = torch.stack([row[:2], row[:2] + row[2:4]])
             points = torch.cat([corners, row[4:14].reshape(5, 2)])
             points = _turn_back(points, num_quarter_turns, searched.shape[2], searched.shape[1]) - border_px
-            candidates.append(_candidate(points, float(row[14])))
-        return candidates
+            candidates.append(_candidate(points * (actual_px / max(image.shape[1:])), float(row[14])))
+        return [candidate for candidate in candidates if candidate.box.size_px >= self.min_face_px]
 
     def _find_landmarks(self, image: Tensor, small: Tensor, candidate: Candidate) -> DetectedFace:
-        """Two coarse looks to place the window (the small image will do for large faces), then the careful one."""
+        """Coarse looks until the window stays (the small image will do for large faces), then the careful one."""
         size, scale = self.mesh.size_px, max(small.shape[1:]) / max(image.shape[1:])
         window = candidate.window
-        for _ in range(2):
+        for look in range(5):
             if window.side_px * scale >= size:
                 seen = crop(small, window.scaled(scale), size)
             else:
                 seen = crop(image, window, size)
             points = self.mesh.coarse(seen[None])[0]
-            window = _next_window(window.to_image(points[:, :2], size))
+            previous, window = window, _next_window(window.to_image(points[:, :2], size))
+            if look >= 1 and _is_close(previous, window):
+                break
         points, score = find_points(self.mesh, crop(image, window, size))
         landmarks = Landmarks(
             points_px=window.to_image(points[:, :2], size),
             depth_px=points[:, 2] * (window.side_px / size),
             score=score,
         )
-        return DetectedFace(candidate.box, landmarks)
+        return DetectedFace(replace(candidate.box, roll_deg=math.degrees(window.roll_rad)), landmarks)
 
 
 @lru_cache(maxsize=1)
@@ -180,6 +192,14 @@ def _candidate(points_px: Tensor, score: float) -> Candidate:
 def _next_window(points_px: Tensor) -> Window:
     """MediaPipe's crop for the next look: 1.5 times the extent of the landmarks, the eye line level."""
     return window_around(points_px, points_px[RIGHT_EYE_OUTER], points_px[LEFT_EYE_OUTER], scale=1.5)
+
+
+def _is_close(first: Window, second: Window) -> bool:
+    """Whether two windows differ so little that another look would not find better landmarks."""
+    moved = math.dist(first.centre_px, second.centre_px) / second.side_px
+    grown = abs(math.log(first.side_px / second.side_px))
+    turned = abs(math.remainder(first.roll_rad - second.roll_rad, 2 * math.pi))
+    return moved < 0.06 and grown < 0.12 and turned < 0.12
 
 
 def _without_duplicates(faces: list[DetectedFace]) -> list[DetectedFace]:

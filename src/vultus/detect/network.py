@@ -59,7 +59,7 @@ class Network:
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the network on "b 3 h w" images in the range it was trained for (here [0, 1])."""
         values = dict(self.weights)
-        values[self.input_name] = images.contiguous(memory_format=torch.channels_last)
+        values[self.input_name] = _channels_last(images)
         for operation in self.operations:
             inputs = [values[name] for name in operation.inputs]
             values[operation.output] = _OPERATIONS[operation.kind](*inputs, **operation.options)
@@ -103,8 +103,11 @@ def load_network(path: Path) -> Network:
 
 def _loaded(weight: Tensor) -> Tensor:
     """Float32; filters with their channels last, which halves the time of the small depthwise convolutions."""
-    weight = weight.float()
-    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
+    return _channels_last(weight.float())
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 def _same_padding(x: Tensor, size: tuple[int, int], stride: list[int]) -> list[int]:
@@ -119,7 +122,7 @@ def _same_padding(x: Tensor, size: tuple[int, int], stride: list[int]) -> list[i
 def _conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, stride: list[int], padding: str, groups: int, activation: str
 ) -> Tensor:
-    pads = _same_padding(x, weight.shape[2:], stride) if padding == "same" else [0, 0, 0, 0]
+    pads = _same_padding(x, (weight.shape[2], weight.shape[3]), stride) if padding == "same" else [0, 0, 0, 0]
     if (
         weight.shape[2:] == (1, 1) and stride == [1, 1] and groups == 1
     ):  # on small maps far faster than a convolution

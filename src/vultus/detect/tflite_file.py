@@ -61,8 +61,8 @@ def parse_tflite(content: bytes, name: str) -> Network:
             f"{name}: reading .tflite files needs the tflite package: pip install tflite"
         ) from error
 
-    model = tflite.Model.GetRootAs(content, 0)
-    graph = model.Subgraphs(0)
+    model: Any = tflite.Model.GetRootAs(content, 0)
+    graph: Any = model.Subgraphs(0)
     op_names = {code: op for op, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
     constants = _read_constants(model, graph)
     produced: dict[
@@ -184,11 +184,11 @@ def _translate(
         arrays[1] = arrays[1].transpose(3, 0, 1, 2)
         return (_CUSTOM[kind], {"stride": list(arrays[1].shape[2:])}), arrays
     if kind in _CUSTOM:
-        values = {}
+        values: Any = {}
         if node.CustomOptionsLength():
             from flatbuffers import flexbuffers
 
-            values = dict(flexbuffers.Loads(bytes(node.CustomOptionsAsNumpy())))
+            values = flexbuffers.Loads(bytes(node.CustomOptionsAsNumpy()))
         return (_CUSTOM[kind], values), {}
     raise WeightsMismatch(
         f"{name}: holds the operation {kind}, which vultus cannot run; use the bundled model"

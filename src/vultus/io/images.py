@@ -183,7 +183,7 @@ def _decode(file: Image.Image, path: Path, max_side_px: int | None) -> tuple[Ten
         )
     image = ImageOps.exif_transpose(image)
     values = _over_backdrop(_to_unit_range(np.asarray(image)))
-    exif_size = (block.get(_EXIF_WIDTH), block.get(_EXIF_HEIGHT))
+    exif_width, exif_height = _positive(block.get(_EXIF_WIDTH)), _positive(block.get(_EXIF_HEIGHT))
     info = ImageInfo(
         path=path,
         size_px=image.size,
@@ -194,9 +194,7 @@ def _decode(file: Image.Image, path: Path, max_side_px: int | None) -> tuple[Ten
         has_profile=has_profile,
         focal_mm=_positive(block.get(_FOCAL_LENGTH)),
         focal_mm35=_positive(block.get(_FOCAL_LENGTH_35MM)),
-        exif_size_px=(int(exif_size[0]), int(exif_size[1]))
-        if all(_positive(side) for side in exif_size)
-        else None,
+        exif_size_px=(int(exif_width), int(exif_height)) if exif_width and exif_height else None,
     )
     return _to_tensor(values), info
 
