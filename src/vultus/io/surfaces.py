@@ -75,6 +75,7 @@ def head_surfaces(
     changes = [
         _change(neutral, model.triangles, faces, normal_sums, normals, delta) for delta in model.expression_mm
     ]
+    rows = [_rows(ids, len(neutral)) for ids, _, _ in changes]
     topology, surfaces = model.topology, []
     for index, part in enumerate(model.part_names):
         in_part = model.part_of_triangle == index
@@ -84,8 +85,10 @@ def head_surfaces(
         uv_triangles = triangles if topology.uv_triangles is None else topology.uv_triangles[in_part]
         vertex_ids, uv_ids, split = split_at_seams(triangles, uv_triangles)
         morphs = tuple(
-            _restrict(name, float(weight), change, vertex_ids, len(neutral))
-            for name, weight, change in zip(model.expression_names, code.expression, changes)
+            _morph(name, weight, change, row[vertex_ids])
+            for name, weight, change, row in zip(
+                model.expression_names, code.expression.tolist(), changes, rows
+            )
         )
         surfaces.append(
             Surface(
@@ -125,20 +128,24 @@ def _change(
     """What an expression does to positions and normals; only triangles that it touches are looked at."""
     moved = delta_mm.abs().amax(-1) >= SMALLEST_MOVE_MM
     touched = moved[triangles].any(-1).nonzero().squeeze(-1)
-    corners = triangles[touched]
-    turned = triangle_normals(vertices + delta_mm, corners) - faces[touched]
-    delta_normal = _unit(_scatter(normal_sums.clone(), corners, turned)) - normals
-    changed = moved | (delta_normal.abs().amax(-1) >= _SMALLEST_TURN)
-    ids = changed.nonzero().squeeze(-1)
-    return ids, delta_mm[ids], delta_normal[ids]
+    near, corners = torch.unique(triangles[touched], return_inverse=True)
+    turned = triangle_normals(vertices[near] + delta_mm[near], corners) - faces[touched]
+    delta_normal = _unit(_scatter(normal_sums[near], corners, turned)) - normals[near]
+    changed = moved[near] | (delta_normal.abs().amax(-1) >= _SMALLEST_TURN)
+    ids = near[changed]
+    return ids, delta_mm[ids], delta_normal[changed]
 
 
-def _restrict(name: str, weight: float, change: _Change, vertex_ids: Tensor, num_vertices: int) -> Morph:
-    """The rows of a change that belong to a part's (split) vertices."""
-    ids, delta_mm, delta_normal = change
-    row_of = torch.full((num_vertices,), -1, dtype=torch.int64, device=ids.device)
-    row_of[ids] = torch.arange(len(ids), device=ids.device)
-    rows = row_of[vertex_ids]
+def _rows(ids: Tensor, num_vertices: int) -> Tensor:
+    """The inverse of a list of vertices: for each vertex its place in ``ids``, or -1."""
+    rows = torch.full((num_vertices,), -1, dtype=torch.int64, device=ids.device)
+    rows[ids] = torch.arange(len(ids), device=ids.device)
+    return rows
+
+
+def _morph(name: str, weight: float, change: _Change, rows: Tensor) -> Morph:
+    """A change on one part, whose vertices are these rows of it (-1: unchanged)."""
+    _, delta_mm, delta_normal = change
     inside = (rows >= 0).nonzero().squeeze(-1)
     return Morph(name, weight, inside, delta_mm[rows[inside]], delta_normal[rows[inside]])
 
