@@ -40,7 +40,7 @@ def batch(tmp_path_factory) -> Batch:
         make(folder / name)
     for name, (make, _) in FAILS.items():
         make(folder / name)
-    result = run("reconstruct", *photos, "-o", folder / "out", "--json", *QUICK)
+    result = run("reconstruct", *photos, "-o", folder / "out", "--json", "--jobs", 2, *QUICK)
     records = [json.loads(line) for line in result.stdout.splitlines()]
     by_name = {Path(record["photo"]).name: record for record in records}
     return Batch(folder / "out", result.returncode, result.stderr, by_name)
