@@ -87,6 +87,10 @@ class PhotoDetector:
         if not bool(torch.isfinite(image.sum())):
             raise BadInput("the image holds NaN or infinite values; replace them first")
         faces = self._search_until_sure(image)
+        if any(
+            face.landmarks.score >= self.sure_score for face in faces
+        ):  # beside a sure face, a doubtful one is an ear
+            faces = [face for face in faces if face.landmarks.score >= 0.6 * self.sure_score]
         return tuple(sorted(faces, key=lambda face: -face.box.area_px2)[: self.max_faces])
 
     def _search_until_sure(self, image: Tensor) -> list[DetectedFace]:
