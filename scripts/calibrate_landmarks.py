@@ -17,20 +17,29 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent / "calibration"), str(Path(__file__).parent / "bundled_head")]
 import numpy as np
 import torch
-from random_heads import random_heads
+from random_heads import SIZE_PX, random_heads
 from scans import read_canonical
 from scipy.spatial import cKDTree
 from schemes import AFLW21_FROM_478, IBUG68_FROM_478
+from store import write_deterministic
 
-from vultus.detect.detector import default_detector
+from vultus.detect.crop import Window
+from vultus.detect.detector import Candidate, PhotoDetector
+from vultus.detect.mesh import AttentionMesh
+from vultus.detect.protocol import DetectedFace, FaceBox
+from vultus.detect.yunet import YuNet
 from vultus.geometry.closest import TriangleTree
-from vultus.geometry.mesh import vertex_normals
+from vultus.fit.landmark_basis import gather
+from vultus.fit.landmarks import pose_angles_deg
 from vultus.model.bundled import LANDMARKS, load
+from vultus.model.landmarks import LandmarkTable
 from vultus.render.raster import rasterize
 
 YAW_DEG = np.array([-75.0, -55, -38, -20, 0, 20, 38, 55, 75])
 PITCH_DEG = np.array([-22.0, 0, 22])
-TRAIN_SHARE = 0.8
+TRAIN_SHARE = 0.85
+NUM_MODES = 40
+WRONG_FACE_MM = 9.0  # median error of a picture beyond which the detector saw something else
 
 
 def observe(model, number: int, seed: int, textures, backgrounds) -> dict[str, np.ndarray]:
@@ -40,33 +49,36 @@ def observe(model, number: int, seed: int, textures, backgrounds) -> dict[str, n
         hits (n, 478, 3): where each point fell, carried to the mean head; offset_mm (n, 478, 2) unused by now; and for the statistics
         points_px, poses, cameras, codes.
     """
-    detector = default_detector()
+    detector = PhotoDetector(YuNet(), AttentionMesh())
     skin_and_eyes = torch.cat([model.part_triangles(p) for p in ("skin", "eye_left", "eye_right")])
     mean = model.mean_mm.numpy().astype(float)
     rows: dict[str, list] = {key: [] for key in ("hits", "points_px", "angles", "rotation", "translation", "focal_px", "identity", "expression", "depth")}
     start = time.time()
     for index, head in enumerate(random_heads(model, number, seed, textures=textures, backgrounds=backgrounds)):
-        faces = detector.detect(head.image)
-        if not faces:
-            continue
-        points = faces[0].landmarks.points_px.numpy()
         projected = head.camera.project(head.vertices)
+        face = find_face(detector, head.image, projected[model.regions["face"], :2])
+        points = face.landmarks.points_px.numpy()
         fragments = rasterize(projected[None], skin_and_eyes, head.camera.size_px)
         hits = cast(points, fragments, projected.numpy(), skin_and_eyes.numpy(), mean, head.camera)
-        if np.linalg.norm(points.mean(0) - projected.numpy()[model.regions["face"].numpy(), :2].mean(0)) > 60:
-            continue  # another face: in the background
         rows["hits"].append(hits)
         rows["points_px"].append(points)
-        rows["depth"].append(faces[0].landmarks.depth_px.numpy())
+        rows["depth"].append(face.landmarks.depth_px.numpy())
         rows["angles"].append([head.yaw_deg, head.pitch_deg])
         rows["rotation"].append(head.camera.T_camera_head[:3, :3].numpy())
         rows["translation"].append(head.camera.T_camera_head[:3, 3].numpy())
         rows["focal_px"].append(float(head.camera.focal_px))
         rows["identity"].append(head.code.identity.numpy())
         rows["expression"].append(head.code.expression.numpy())
-        if index % 250 == 249:
+        if index % 100 == 99:
             print(f"{time.time() - start:6.0f} s  {index + 1} heads, {len(rows['hits'])} detected", flush=True)
     return {key: np.array(value) for key, value in rows.items()}
+
+
+def find_face(detector: PhotoDetector, image: torch.Tensor, face_px: torch.Tensor) -> DetectedFace:
+    """The landmarks of the head that was drawn: its place is known, so the search for boxes (of a bald head) is left out."""
+    (left, top), (right, bottom) = face_px.amin(0).tolist(), face_px.amax(0).tolist()
+    window = Window(((left + right) / 2, (top + bottom) / 2), 1.5 * max(right - left, bottom - top), 0.0)
+    return detector._find_landmarks(image, image, Candidate(FaceBox(left, top, right, bottom, 1.0, 0.0), window))
 
 
 def cast(points, fragments, projected, triangles, mean, camera) -> np.ndarray:
@@ -87,9 +99,8 @@ def cast(points, fragments, projected, triangles, mean, camera) -> np.ndarray:
     return hits
 
 
-def make_table(hits, angles, tree, start) -> tuple[np.ndarray, np.ndarray]:
+def make_table(hits, angles, tree) -> tuple[np.ndarray, np.ndarray]:
     """Mean place per bin, on the surface: triangle ids (y, p, l) and barycentric (y, p, l, 3)."""
-    hat = lambda value, centres: np.stack([np.interp(value, centres, unit) for unit in np.eye(len(centres))], 1)  # noqa: E731
     weight = hat(angles[:, 0], YAW_DEG)[:, :, None] * hat(angles[:, 1], PITCH_DEG)[:, None, :]
     good = np.isfinite(hits[:, :, 0])
     total = np.einsum("nyp,nl,nld->ypld", weight, good.astype(float), np.nan_to_num(hits))
@@ -102,23 +113,21 @@ def make_table(hits, angles, tree, start) -> tuple[np.ndarray, np.ndarray]:
     return found.triangle_ids.reshape(shape), found.barycentric.reshape(*shape, 3)
 
 
-def reprojection_mm(model, data, triangle_ids, barycentric) -> np.ndarray:
-    """Distance (n, l) between the table's projection and the detection, in millimetres at the head's distance; 2-vectors (n, l, 2) too."""
-    triangles = model.triangles.numpy()
-    hat = lambda value, centres: np.stack([np.interp(value, centres, unit) for unit in np.eye(len(centres))], 1)  # noqa: E731
-    weight = hat(data["angles"][:, 0], YAW_DEG)[:, :, None] * hat(data["angles"][:, 1], PITCH_DEG)[:, None, :]
+def residuals_mm(model, data, triangle_ids, barycentric) -> np.ndarray:
+    """Detection minus the table's projection (n, l, 2): millimetres at the head's distance, x right, y down, head upright."""
+    table = LandmarkTable("calibration", *(torch.from_numpy(x) for x in (YAW_DEG, PITCH_DEG, triangle_ids, barycentric.astype(np.float32),
+                          np.zeros(triangle_ids.shape, np.float32))))  # fmt: skip
+    basis = gather(model, table)
     out = np.empty((*data["points_px"].shape[:2], 2))
-    flat_ids, flat_bary = triangle_ids.reshape(-1, triangle_ids.shape[-1]), barycentric.reshape(-1, triangle_ids.shape[-1], 3)
-    for n in range(len(out)):
-        code = model.mean_code().__class__(
-            torch.from_numpy(data["identity"][n]), torch.from_numpy(data["expression"][n]), model.mean_code().albedo
-        )
-        vertices = model.vertices(code).numpy()
-        w = weight[n].ravel()
-        place = sum(w[b] * (vertices[triangles[flat_ids[b]]] * flat_bary[b][:, :, None]).sum(1) for b in np.flatnonzero(w))
-        camera = place @ data["rotation"][n].T + data["translation"][n]
-        pixel = data["focal_px"][n] * camera[:, :2] / camera[:, 2:] + 210.0
-        out[n] = (pixel - data["points_px"][n]) * camera[:, 2:].mean() / data["focal_px"][n]
+    for n, rotation in enumerate(data["rotation"]):
+        yaw, pitch, roll = pose_angles_deg(rotation)
+        mean, identity, expression, _ = basis.at(yaw, pitch)
+        place = mean + np.tensordot(data["identity"][n], identity, 1) + np.tensordot(data["expression"][n], expression, 1)
+        camera = place @ rotation.T + data["translation"][n]
+        pixel = data["focal_px"][n] * camera[:, :2] / camera[:, 2:] + SIZE_PX / 2
+        gap = (data["points_px"][n] - pixel) * camera[:, 2].mean() / data["focal_px"][n]
+        cosine, sine = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+        out[n] = gap @ np.array([[cosine, sine], [-sine, cosine]])
     return out
 
 
@@ -136,10 +145,11 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=3000)
     parser.add_argument("--textures", type=Path, help="folder of skin.png textures to draw the heads with")
     parser.add_argument("--backgrounds", type=Path, help="folder of photos to put behind")
-    parser.add_argument("--observations", type=Path, help="keep the raw observations here")
+    parser.add_argument("--observations", type=Path, help="keep the raw observations here, or take them from here")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2, help="one is faster on a busy machine")
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     model = load()
     textures = None
     if options.textures:
@@ -148,9 +158,12 @@ def main() -> None:
 
         textures = [linear_from_srgb(read_image(path)[0]) for path in sorted(options.textures.glob("**/*.png"))]
     backgrounds = sorted(options.backgrounds.glob("*.jpg"))[:200] if options.backgrounds else None
-    data = observe(model, options.heads, options.seed, textures, backgrounds)
-    if options.observations:
-        np.savez(options.observations, **data)
+    if options.observations and options.observations.exists():
+        data = dict(np.load(options.observations))
+    else:
+        data = observe(model, options.heads, options.seed, textures, backgrounds)
+        if options.observations:
+            np.savez(options.observations, **data)
     canonical, _ = read_canonical(options.canonical)
     mirror_478 = landmark_mirror(canonical)
     train = np.arange(len(data["hits"])) < TRAIN_SHARE * len(data["hits"])
@@ -161,22 +174,23 @@ def main() -> None:
     mean = model.mean_mm.numpy().astype(float)
     tree = TriangleTree(mean, surface.numpy()[outer])
     both = mirrored(model, part(train), mirror_478)
-    triangle_ids, barycentric = make_table(both["hits"], both["angles"], tree, None)
+    triangle_ids, barycentric = make_table(both["hits"], both["angles"], tree)
     triangle_ids = ids[outer][triangle_ids]
     held_out = part(~train)
 
     nearest = nearest_table(model, canonical, tree, data)
-    before = reprojection_mm(model, held_out, ids[outer][nearest[0]][None, None].repeat(9, 0).repeat(3, 1), nearest[1][None, None].repeat(9, 0).repeat(3, 1))
-    after = reprojection_mm(model, held_out, triangle_ids, barycentric)
-    length = lambda gap: np.linalg.norm(gap, axis=-1)  # noqa: E731
+    everywhere = lambda x: np.broadcast_to(x, (len(YAW_DEG), len(PITCH_DEG), *x.shape)).copy()  # noqa: E731
+    before = residuals_mm(model, held_out, everywhere(ids[outer][nearest[0]]), everywhere(nearest[1]))
+    after = residuals_mm(model, held_out, triangle_ids, barycentric)
+    frontal = np.abs(held_out["angles"][:, 0]) < 30
     for name, gap in (("nearest-point table", before), ("calibrated table", after)):
-        frontal = np.abs(held_out["angles"][:, 0]) < 30
+        length = np.linalg.norm(gap, axis=-1)
         print(
-            f"{name}: median {np.median(length(gap)):.2f} mm, 90th percentile {np.percentile(length(gap), 90):.2f} mm;"
-            f" |yaw| < 30: median {np.median(length(gap)[frontal]):.2f} mm"
+            f"{name}: median {np.median(length):.2f} mm, 90th percentile {np.percentile(length, 90):.2f} mm;"
+            f" |yaw| < 30: median {np.median(length[frontal]):.2f} mm"
         )
-    spread = bin_spread(model, part(train), triangle_ids, barycentric, mirror_478)
-    save(triangle_ids, barycentric, spread)
+    modes, spread = error_statistics(model, part(train), triangle_ids, barycentric, mirror_478)
+    save(triangle_ids, barycentric, spread, modes)
     print("saved", LANDMARKS, LANDMARKS.stat().st_size / 1e3, "kB")
 
 
@@ -204,20 +218,35 @@ def nearest_table(model, canonical, tree, data) -> tuple[np.ndarray, np.ndarray]
     return found.triangle_ids, found.barycentric
 
 
-def bin_spread(model, data, triangle_ids, barycentric, mirror_478) -> np.ndarray:
-    """Root mean square residual (y, p, l), outliers trimmed, shrunk to the point's mean where a bin has few looks."""
-    gap = np.linalg.norm(reprojection_mm(model, data, triangle_ids, barycentric), axis=-1) ** 2 / 2  # per axis
-    gap = np.minimum(gap, np.percentile(gap, 97, axis=0))
-    gap = np.concatenate([gap, gap[:, mirror_478]])
-    angles = np.concatenate([data["angles"], data["angles"] * [-1, 1]])
-    hat = lambda value, centres: np.stack([np.interp(value, centres, unit) for unit in np.eye(len(centres))], 1)  # noqa: E731
-    weight = hat(angles[:, 0], YAW_DEG)[:, :, None] * hat(angles[:, 1], PITCH_DEG)[:, None, :]
-    total, count = np.einsum("nyp,nl->ypl", weight, gap), weight.sum(0)[..., None]
-    return np.sqrt((total + 5 * gap.mean(0)) / (count + 5))
+def error_statistics(model, data, triangle_ids, barycentric, mirror_478) -> tuple[np.ndarray, np.ndarray]:
+    """How the detector errs: modes (y, m, l, 2) that many points share, and what is left, per axis (y, p, l)."""
+    gap = residuals_mm(model, data, triangle_ids, barycentric)
+    sane = np.median(np.linalg.norm(gap, axis=-1), axis=1) < WRONG_FACE_MM
+    gap = gap[sane]
+    gap = np.concatenate([gap, gap[:, mirror_478] * [-1, 1]])
+    angles = np.concatenate([data["angles"][sane], data["angles"][sane] * [-1, 1]])
+    modes = np.empty((len(YAW_DEG), NUM_MODES, *gap.shape[1:]))
+    spread = np.empty(triangle_ids.shape)
+    for y, weight in enumerate(hat(angles[:, 0], YAW_DEG).T):
+        near = weight > 0.02
+        share = weight[near] / weight[near].sum()
+        flat = gap[near].reshape(near.sum(), -1)
+        _, s, vt = np.linalg.svd(np.sqrt(share)[:, None] * flat, full_matrices=False)
+        modes[y] = (s[:NUM_MODES, None] * vt[:NUM_MODES]).reshape(NUM_MODES, *gap.shape[1:])
+        left = ((flat - flat @ vt[:NUM_MODES].T @ vt[:NUM_MODES]) ** 2).reshape(gap[near].shape).mean(-1)
+        spread[y] = np.sqrt(share @ left)
+        explained = 1 - (share @ left).mean() / (share @ (flat**2).reshape(gap[near].shape).mean(-1)).mean()
+        print(f"yaw {YAW_DEG[y]:4.0f}: error {np.sqrt((share[:, None] * flat**2).sum(0).mean()):.2f} mm per axis, modes explain {explained:.0%}")
+    return modes, spread
 
 
-def save(triangle_ids, barycentric, spread) -> None:
-    """All three schemes; iBUG-68 and AFLW-21 are subsets of the 478, the 68 jaw points blended between neighbours."""
+def hat(value: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Piecewise linear weights (n, bins)."""
+    return np.stack([np.interp(value, centres, unit) for unit in np.eye(len(centres))], 1)
+
+
+def save(triangle_ids, barycentric, spread, modes) -> None:
+    """All three schemes; iBUG-68 and AFLW-21 are subsets of the 478."""
     fields = {}
     for name, rows in (("mediapipe478", np.arange(478)), ("ibug68", IBUG68_FROM_478), ("aflw21", AFLW21_FROM_478)):
         fields |= {
@@ -226,10 +255,9 @@ def save(triangle_ids, barycentric, spread) -> None:
             f"{name}/triangle_ids": triangle_ids[:, :, rows].astype(np.int32),
             f"{name}/barycentric": barycentric[:, :, rows].astype(np.float16),
             f"{name}/spread_mm": spread[:, :, rows].astype(np.float16),
+            f"{name}/error_modes_mm": modes[:, :, rows].astype(np.float16),
         }
-    import store
-
-    store.write_deterministic(LANDMARKS, fields)
+    write_deterministic(LANDMARKS, fields)
 
 
 if __name__ == "__main__":

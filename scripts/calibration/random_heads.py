@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,6 @@ def random_heads(
         textures: linear "3 h w" skin textures (delit as far as possible) to use instead of the model's albedo.
         backgrounds: photos to put behind.
     """
-    from vultus.io.images import read_image
-
     parts = [name for name in model.part_names if name != "lashes"]
     triangles = torch.cat([model.part_triangles(name) for name in parts])
     skin = model.part_of_triangle == 0
@@ -111,14 +110,22 @@ def random_heads(
             # Depth decides between skin and the other parts: two passes over the same camera.
             picture = _two_layers(vertices, model.triangles[skin], others, camera, light, albedo, texture, uv, uv_triangles[skin])
         if backgrounds:
-            photo = read_image(backgrounds[rng.integers(len(backgrounds))])[0]
-            behind = torch.nn.functional.interpolate(photo[None], (SIZE_PX, SIZE_PX), mode="area")[0].flip(1)
-            behind = linear_from_srgb(behind)
+            behind = _background(backgrounds[rng.integers(len(backgrounds))])
         else:
             behind = torch.tensor(rng.uniform(0, 0.8, 3), dtype=torch.float32)[:, None, None].expand(3, SIZE_PX, SIZE_PX)
         image = srgb_from_linear(over(picture, behind[None]).clamp(0, 1))[0]
         image = (image + 0.01 * torch.from_numpy(rng.normal(size=image.shape)).float()).clamp(0, 1)
         yield RandomHead(image, camera, code, vertices, yaw, pitch)
+
+
+@lru_cache(maxsize=300)
+def _background(path: Path) -> torch.Tensor:
+    """A photo, upside down so that its own face is not found, linear RGB at the picture's size."""
+    from vultus.io.images import read_image
+
+    photo = read_image(path, max_side_px=2 * SIZE_PX)[0]
+    small = torch.nn.functional.interpolate(photo[None], (SIZE_PX, SIZE_PX), mode="area")[0]
+    return linear_from_srgb(small.flip(1))
 
 
 def _two_layers(vertices, skin, others, camera, light, albedo, texture, uv, uv_triangles):

@@ -17,7 +17,7 @@ class LandmarkBasis:
     Attributes:
         table: whose bins these are.
         mean_mm: (bins, l, 3). identity_mm: (bins, k, l, 3) per sigma. expression_mm: (bins, e, l, 3) per weight.
-        spread_mm: (bins, l).
+        spread_mm: (bins, l). error_modes_mm: (yaw bins, m, l, 2).
     """
 
     table: LandmarkTable
@@ -25,6 +25,12 @@ class LandmarkBasis:
     identity_mm: np.ndarray
     expression_mm: np.ndarray
     spread_mm: np.ndarray
+    error_modes_mm: np.ndarray
+
+    def error_modes(self, yaw_deg: float) -> np.ndarray:
+        """How the detector errs together at the nearest yaw bin: (m, l, 2) millimetres, float64."""
+        nearest = np.abs(self.table.yaw_deg.numpy() - yaw_deg).argmin()
+        return self.error_modes_mm[nearest].astype(float)
 
     def at(self, yaw_deg: float, pitch_deg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Mean (l, 3), identity (k, l, 3), expression (e, l, 3) and spread (l,) at one pose, float64."""
@@ -49,14 +55,16 @@ def landmark_basis(model: MorphableModel, scheme: str) -> LandmarkBasis:
     key = (id(model), scheme)
     if key not in _cache or _cache[key][0] is not model:
         _cache.clear()
-        _cache[key] = (model, _gather(model, model.landmarks[scheme]))
+        _cache[key] = (model, gather(model, model.landmarks[scheme]))
     return _cache[key][1]
 
 
-def _gather(model: MorphableModel, table: LandmarkTable) -> LandmarkBasis:
+def gather(model: MorphableModel, table: LandmarkTable) -> LandmarkBasis:
+    """Read a model's linear parts off at a table's surface points."""
     triangle_ids = table.triangle_ids.flatten(0, 1)
     corners = model.triangles[triangle_ids].numpy()
     weight = table.barycentric.flatten(0, 1).numpy()
+    modes = table.error_modes_mm
 
     def on_surface(values: np.ndarray) -> np.ndarray:  # (..., v, 3) -> (bins, ..., l, 3)
         picked = (values[..., corners, :] * weight[..., None]).sum(-2)
@@ -68,6 +76,7 @@ def _gather(model: MorphableModel, table: LandmarkTable) -> LandmarkBasis:
         on_surface(model.identity_mm.numpy()),
         on_surface(model.expression_mm.numpy()),
         table.spread_mm.flatten(0, 1).numpy(),
+        np.zeros((len(table.yaw_deg), 0, table.num_landmarks, 2), np.float32) if modes is None else modes.numpy(),
     )
 
 

@@ -1,8 +1,9 @@
 """The landmark fit: pose, focal length, identity and expression from detected points, by Gauss-Newton with analytic derivatives.
 
-Residuals are divided by what the calibration says the detector errs at that point and pose, and re-weighted against outliers;
-identity has a unit Gaussian prior, expression a Gaussian one inside its bounds (active set). The table's positions depend on the pose, so
-they are looked up again in every iteration.
+A landmark lies where the model puts it, plus what the detector is known to err: modes of errors that many points share, found by
+calibration, whose coefficients are unknowns with a unit prior (so the noise covariance is modes^T modes + diagonal, without a large
+matrix), plus independent noise. Residuals are re-weighted against outliers; identity has a unit Gaussian prior, expression a Gaussian
+one inside its bounds (active set). Positions and modes depend on the pose, so they are looked up again in every iteration.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class LandmarkOptions:
     Attributes:
         iterations: Gauss-Newton steps with all unknowns.
         noise_mm: detector noise on top of the table's spread.
-        correlation: how many neighbouring landmarks err together; their information is divided by it.
+        correlation: how many neighbouring landmarks err together beyond the modes; their information is divided by it.
         outlier_sigma: residuals beyond this many sigmas lose their influence (Geman-McClure).
         focal_log_sigma: how far the focal length may be from its guess; 0 keeps it.
         identity_sigma: of the identity prior; expression_sigma: factor on the model's own.
@@ -44,8 +45,10 @@ class LandmarkFit:
 
     Attributes:
         rotation: (3, 3) and translation: (3,), head -> camera, millimetres. focal_px.
-        identity: (k,) sigma. expression: (e,) weights.
+        identity: (k,) sigma. expression: (e,) weights. bias: (m,) coefficients of the detector's error modes.
         weight: (l,) robust weight of each landmark in [0, 1]. residual_px: (l, 2). cost: final objective.
+        normal: (7 + k + e) squared, the objective's curvature in rotation, translation, log focal length, identity and
+            expression, with the detector's bias marginalised.
     """
 
     rotation: np.ndarray
@@ -53,8 +56,10 @@ class LandmarkFit:
     focal_px: float
     identity: np.ndarray
     expression: np.ndarray
+    bias: np.ndarray
     weight: np.ndarray
     residual_px: np.ndarray
+    normal: np.ndarray
     cost: float
 
 
@@ -87,7 +92,7 @@ def fit_landmarks(
     num_identity, num_expression = basis.identity_mm.shape[1], basis.expression_mm.shape[1]
     rotation, translation = _first_pose(basis, landmarks_px, principal_px, focal_px, trust)
     fit = LandmarkFit(rotation, translation, focal_px, np.zeros(num_identity), np.zeros(num_expression),
-                      np.ones(len(trust)), np.zeros_like(landmarks_px), np.inf)  # fmt: skip
+                      np.zeros(basis.error_modes_mm.shape[1]), np.ones(len(trust)), np.zeros_like(landmarks_px), np.eye(7), np.inf)  # fmt: skip
     pose_only = replace(options, focal_log_sigma=0.0, outlier_sigma=8.0)
     for _ in range(3):
         fit = _step(basis, fit, landmarks_px, principal_px, focal_px, expression_prior, pose_only, trust, code=False)
@@ -129,7 +134,11 @@ def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options
     camera = turned + fit.translation
     depth = camera[:, 2]
     projected = fit.focal_px * camera[:, :2] / depth[:, None]
-    residual = projected + principal_px - landmarks_px
+    yaw_deg, _, roll_deg = pose_angles_deg(fit.rotation)
+    cosine, sine = np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))
+    to_image = fit.focal_px / depth.mean() * np.array([[cosine, sine], [-sine, cosine]])
+    modes = basis.error_modes(yaw_deg) @ to_image.T
+    residual = projected + principal_px + np.tensordot(fit.bias, modes, 1) - landmarks_px
     sigma_px = fit.focal_px / depth * np.sqrt(spread**2 + options.noise_mm**2)
     normalised = (residual**2).sum(1) / sigma_px**2 / 2
     robust = 1 / (1 + normalised / options.outlier_sigma**2) ** 2
@@ -137,7 +146,8 @@ def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options
 
     num_identity, num_expression = len(fit.identity), len(fit.expression)
     num_code = num_identity + num_expression if code else 0
-    jacobian = np.zeros((len(shape), 2, 7 + num_code))
+    size = 7 + num_code + (len(modes) if code else 0)
+    jacobian = np.zeros((len(shape), 2, size))
     to_pixel = np.zeros((len(shape), 2, 3))
     to_pixel[:, 0, 0] = to_pixel[:, 1, 1] = fit.focal_px / depth
     to_pixel[:, :, 2] = -projected / depth[:, None]
@@ -150,10 +160,12 @@ def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options
     if code:
         moved = to_pixel @ fit.rotation
         stacked = np.concatenate([identity, expression]).transpose(1, 2, 0)  # l 3 c
-        jacobian[:, :, 7:] = moved @ stacked
+        jacobian[:, :, 7 : 7 + num_code] = moved @ stacked
+        jacobian[:, :, 7 + num_code :] = np.moveaxis(modes, 0, -1)
 
-    precision = np.full(7 + num_code, 1e-9)
-    pull = np.zeros(7 + num_code)
+    precision = np.full(size, 1e-9)
+    precision[7 + num_code :] = 1.0
+    pull = np.zeros(size)
     if options.focal_log_sigma > 0:
         precision[6] = 1 / options.focal_log_sigma**2
         pull[6] = precision[6] * np.log(fit.focal_px / focal_guess_px)
@@ -161,13 +173,14 @@ def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options
         precision[6] = 1e12
     if code:
         precision[7 : 7 + num_identity] = 1 / options.identity_sigma**2
-        precision[7 + num_identity :] = 1 / (options.expression_sigma * prior.sigma) ** 2
-        pull[7:] = precision[7:] * np.concatenate([fit.identity, fit.expression])
+        precision[7 + num_identity : 7 + num_code] = 1 / (options.expression_sigma * prior.sigma) ** 2
+        pull[7:] = precision[7:] * np.concatenate([fit.identity, fit.expression, fit.bias])
     weighted = (jacobian * weight[:, None, None]).reshape(-1, jacobian.shape[-1])
     right = -(weighted.T @ (residual * weight[:, None]).ravel() + pull)
     normal = weighted.T @ weighted + np.diag(precision)
     cost = float(
         (trust * options.outlier_sigma**2 * normalised / (options.outlier_sigma**2 + normalised)).sum() / options.correlation
+        + 0.5 * (fit.bias**2).sum()
         + 0.5 * (fit.identity**2).sum() / options.identity_sigma**2
         + 0.5 * (fit.expression**2 / (options.expression_sigma * prior.sigma) ** 2).sum()
     )
@@ -179,23 +192,32 @@ def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options
         translation=(fit.translation + step[3:6]),
         focal_px=focal,
         identity=fit.identity + (step[7 : 7 + num_identity] if code else 0),
-        expression=np.clip(fit.expression + step[7 + num_identity :], prior.low, prior.high) if code else fit.expression,
+        expression=np.clip(fit.expression + step[7 + num_identity : 7 + num_code], prior.low, prior.high) if code else fit.expression,
+        bias=fit.bias + (step[7 + num_code :] if code else 0),
         weight=robust,
         residual_px=residual,
+        normal=_marginal(normal, 7 + num_code),
         cost=cost,
     )
 
 
+def _marginal(normal: np.ndarray, size: int) -> np.ndarray:
+    """Precision of the first ``size`` unknowns when the others are integrated out (Schur complement)."""
+    kept, rest, mixed = normal[:size, :size], normal[size:, size:], normal[:size, size:]
+    return kept - mixed @ np.linalg.solve(rest, mixed.T) if len(rest) else kept
+
+
 def _bounded_solve(normal, right, expression, prior, first) -> np.ndarray:
     """Solve ``normal @ step = right`` with the expression kept inside its bounds: those that would leave are fixed at the bound."""
+    last = first + len(expression)
     fixed = np.zeros(len(right), bool)
     value = np.zeros(len(right))
     for _ in range(4):
         free = ~fixed
         step = value.copy()
         step[free] = np.linalg.solve(normal[np.ix_(free, free)], right[free] - normal[np.ix_(free, fixed)] @ value[fixed])
-        target = expression + step[first:]
-        outside = ((target < prior.low - 1e-9) | (target > prior.high + 1e-9)) & ~fixed[first:]
+        target = expression + step[first:last]
+        outside = ((target < prior.low - 1e-9) | (target > prior.high + 1e-9)) & ~fixed[first:last]
         if not outside.any():
             break
         ids = first + np.flatnonzero(outside)

@@ -16,6 +16,9 @@ from ..render.shade import linear_from_srgb
 from ..render.visible import facing, visible_vertices
 
 
+FACE_WIDTH_MM = 140.0
+
+
 @dataclass(frozen=True)
 class PhotometricOptions:
     """Knobs of the photometric fit.
@@ -24,7 +27,7 @@ class PhotometricOptions:
         iterations: alternations of light, albedo and robust weights.
         outlier: residual, relative to the typical one, beyond which a pixel loses its influence.
         light_smoothness: pull of the second-order terms to zero and of the channels towards each other.
-        long_side_px: the photo is looked at no larger than this (in face widths it is plenty).
+        face_px: the photo is looked at with the face about this wide.
     """
 
     iterations: int = 5
@@ -47,23 +50,29 @@ class SkinSamples:
     weight: Tensor
 
 
+def shrunk_photo(view: View, face_px: float) -> tuple[float, Tensor]:
+    """The photo in linear RGB "1 3 h w", made so small that the face is about ``face_px`` wide, and by what factor."""
+    scale = min(1.0, face_px * float(view.camera.T_camera_head[2, 3]) / (FACE_WIDTH_MM * float(view.camera.focal_px)))
+    width, height = view.camera.resized(scale).size_px
+    small = torch.nn.functional.interpolate(view.image[None], (height, width), mode="area")
+    return scale, linear_from_srgb(small)
+
+
 def sample_skin(view: View, model: MorphableModel, code: FaceCode, face_px: float) -> SkinSamples:
     """Look the photo up at every skin vertex that faces the camera, is not hidden and lies in the skin mask."""
     vertices = model.vertices(code)
-    scale = min(1.0, face_px * float(view.camera.T_camera_head[2, 3]) / (140.0 * float(view.camera.focal_px)))
+    scale, image = shrunk_photo(view, face_px)
     camera = view.camera.resized(scale)
-    size = (camera.size_px[1], camera.size_px[0])
-    image = torch.nn.functional.interpolate(linear_from_srgb(view.image)[None], size, mode="area")
-    mask = torch.nn.functional.interpolate(view.skin_mask[None, None].float(), size, mode="area")
+    mask = torch.nn.functional.interpolate(view.skin_mask[None, None].float(), image.shape[2:], mode="area")
     position = camera.to_camera(vertices)
     projected = camera.project_camera(position)
     normals = vertex_normals(position, model.triangles)
-    weight = facing(position, normals).clamp(0, 1) * visible_vertices(projected[None], model.triangles, camera.size_px)[0]
-    grid = 2 * projected[:, :2] / torch.tensor([camera.size_px[0], camera.size_px[1]]) - 1
+    seen = visible_vertices(projected[None], model.triangles, camera.size_px)[0]
+    grid = 2 * projected[:, :2] / projected.new_tensor(camera.size_px) - 1
     looked = torch.nn.functional.grid_sample(
         torch.cat([image, mask], 1), grid[None, None].to(image), align_corners=False
     )[0, :, 0].T
-    weight = weight * looked[:, 3] * model.regions["face"]
+    weight = facing(position, normals).clamp(0, 1) * seen * looked[:, 3] * model.regions["face"]
     ids = (weight > 0.05).nonzero().squeeze(-1)
     return SkinSamples(ids, looked[ids, :3], normals[ids], weight[ids])
 

@@ -28,7 +28,7 @@ class CoarseFace:
     Attributes:
         code: shape, expression and albedo.
         T_camera_head: "4 4", pose, millimetres.
-        light: "9 3" spherical-harmonics irradiance coefficients in the camera frame (:mod:`vultus.geometry.light`).
+        light: "3 9" spherical-harmonics light in the camera frame (:mod:`vultus.geometry.light`).
     """
 
     code: FaceCode

@@ -20,8 +20,10 @@ class LandmarkTable:
         yaw_deg: "y" ascending bin centres. pitch_deg: "p" ascending bin centres.
         triangle_ids: "y p l" int64, index into the model's triangles.
         barycentric: "y p l 3" weights, non-negative, sum one.
-        spread_mm: "y p l" root mean square distance between the table's position and where the detector put the point, over people
-            and expressions; large means "trust it less".
+        spread_mm: "y p l" root mean square distance, per axis, between the table's position and where the detector put the point,
+            over people and expressions, beyond what ``error_modes_mm`` explains; large means "trust it less".
+        error_modes_mm: "y m l 2" how the detector errs *together* (a whole jaw line too wide, both brows too high): principal
+            components of its error in the image plane (x right, y down, head upright), per unit of a standard normal. None: not calibrated.
     """
 
     name: str
@@ -30,6 +32,7 @@ class LandmarkTable:
     triangle_ids: Tensor
     barycentric: Tensor
     spread_mm: Tensor
+    error_modes_mm: Tensor | None = None
 
     @property
     def num_landmarks(self) -> int:

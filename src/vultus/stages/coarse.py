@@ -9,7 +9,8 @@ import torch
 
 from ..fit.landmark_basis import landmark_basis
 from ..fit.landmarks import ExpressionPrior, LandmarkFit, LandmarkOptions, fit_landmarks
-from ..fit.photometric import PhotometricOptions, fit_light_and_albedo
+from ..fit.photometric import PhotometricOptions
+from ..fit.refine import RefineOptions, refine
 from ..geometry.rigid import rigid_transform
 from ..geometry.view import View
 from ..model.face import CoarseFace, FaceCode
@@ -26,6 +27,7 @@ class CoarseOptions:
     focal_log_sigma: float = 0.25
     landmarks: LandmarkOptions = LandmarkOptions()
     photometric: PhotometricOptions = PhotometricOptions()
+    refine: RefineOptions = RefineOptions()
 
 
 def fit_coarse(
@@ -51,8 +53,8 @@ def fit_coarse(
     )
     posed = _posed(view, found)
     code = FaceCode(_float(found.identity), _float(found.expression), torch.zeros(len(model.albedo)))
-    light, albedo, cost = fit_light_and_albedo(posed, model, code, options.photometric)
-    face = CoarseFace(replace(code, albedo=albedo), posed.camera.T_camera_head, light)
+    posed, code, light, cost = refine(posed, model, code, found.normal, options.photometric, options.refine)
+    face = CoarseFace(code, posed.camera.T_camera_head, light)
     return posed, face, _report(found, trust, view, {"landmarks": found.cost, "photometric": cost})
 
 

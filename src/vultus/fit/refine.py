@@ -1,0 +1,146 @@
+"""Photometric refinement: move shape and pose until shading and features agree with the photo, within what the landmarks allow.
+
+The landmark fit ends in a Gaussian: a mode and a curvature (its normal matrix, with all priors inside). The refinement minimises the
+photometric residual plus that Gaussian, in coordinates whitened by it, so that directions the landmarks know well are stiff and those
+they cannot see (the depth of a cheek) are free to follow the shading. Residuals are taken at visible skin vertices, relative to the
+local brightness, robustly: beard, brows, glasses and spots are not explained by four albedo axes and must not become shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.camera import Camera
+from ..geometry.light import shading
+from ..geometry.mesh import vertex_normals
+from ..geometry.rigid import rigid_transform, rotation_from_axis_angle
+from ..geometry.view import View
+from ..model.face import FaceCode
+from ..model.morphable import MorphableModel
+from .photometric import PhotometricOptions, fit_light_and_albedo, sample_skin, shrunk_photo
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """Knobs of :func:`refine`.
+
+    Attributes:
+        face_px: the face's width in pixels at each scale, coarse to fine.
+        steps: optimiser steps per scale; 0 leaves the landmark fit as it is.
+        num_samples: vertices looked at.
+        information: how many independent observations the pixels of a face are worth; the weight against the landmarks.
+        noise: relative brightness error that is normal. outlier: multiples of it beyond which a pixel loses its influence.
+        step_size: of the optimiser, in standard deviations of the landmarks' posterior.
+    """
+
+    face_px: tuple[float, ...] = (70.0, 140.0)
+    steps: int = 25
+    num_samples: int = 2500
+    information: float = 150.0
+    noise: float = 0.08
+    outlier: float = 2.0
+    step_size: float = 0.06
+
+
+def refine(
+    view: View,
+    model: MorphableModel,
+    code: FaceCode,
+    landmark_normal: np.ndarray,
+    photometric: PhotometricOptions,
+    options: RefineOptions,
+) -> tuple[View, FaceCode, Tensor, float]:
+    """Refine a posed view.
+
+    Args:
+        view: posed by the landmark fit. code: its code.
+        landmark_normal: (7 + k + e) squared: precision of rotation, translation, log focal length, identity, expression.
+
+    Returns:
+        the view with its camera moved, the code with albedo, the light "3 9", and the final median relative residual.
+    """
+    light, albedo, cost = fit_light_and_albedo(view, model, code, photometric)
+    code = replace(code, albedo=albedo)
+    if not np.isfinite(cost):
+        return view, code, light, cost
+    factor = np.linalg.cholesky(landmark_normal + 1e-6 * np.eye(len(landmark_normal)))
+    unwhiten = torch.from_numpy(np.linalg.inv(factor).T.copy()).float()
+    whitened = torch.zeros(len(unwhiten), requires_grad=True)
+    for face_px in options.face_px:
+        moved_view, moved_code = _moved(view, code, unwhiten @ whitened.detach())
+        light, albedo, cost = fit_light_and_albedo(moved_view, model, moved_code, photometric)
+        code = replace(code, albedo=albedo)
+        look = _Look(moved_view, model, replace(moved_code, albedo=albedo), light, face_px, options)
+        optimiser = torch.optim.Adam([whitened], lr=options.step_size)
+        for _ in range(options.steps):
+            optimiser.zero_grad()
+            here, shape = _moved(view, code, unwhiten @ whitened)
+            energy = look.energy(here.camera, shape) + 0.5 * (whitened**2).sum()
+            energy.backward()
+            optimiser.step()
+    final_view, final_code = _moved(view, code, unwhiten @ whitened.detach())
+    low, high = model.expression_range.T
+    final_code = replace(final_code, expression=final_code.expression.clamp(low, high))
+    light, albedo, cost = fit_light_and_albedo(final_view, model, final_code, photometric)
+    return final_view, replace(final_code, albedo=albedo), light, cost
+
+
+class _Look:
+    """What is seen at one scale: a fixed set of visible vertices, the blurred photo, and the model around those vertices only."""
+
+    def __init__(
+        self, view: View, model: MorphableModel, code: FaceCode, light: Tensor, face_px: float, options: RefineOptions
+    ):
+        samples = sample_skin(view, model, code, face_px)
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randperm(len(samples.ids), generator=generator)[: options.num_samples]
+        ids = samples.ids[chosen]
+        touched = torch.zeros(len(model.mean_mm), dtype=torch.bool)
+        touched[ids] = True
+        triangles = model.triangles[touched[model.triangles].any(1)]
+        used, local = torch.unique(triangles, return_inverse=True)
+        place = torch.full((len(model.mean_mm),), -1)
+        place[used] = torch.arange(len(used))
+        self._ids, self._triangles = place[ids], local.reshape(-1, 3)
+        self._mean = model.mean_mm[used]
+        self._basis = torch.cat([model.identity_mm[:, used], model.expression_mm[:, used]]).flatten(1)
+        self._scale, self._image = shrunk_photo(view, face_px)
+        self._albedo = model.vertex_albedo(code)[ids].clamp_min(0.01)
+        self._light, self._options = light, options
+        self._weight = samples.weight[chosen] / samples.weight[chosen].sum() * options.information
+
+    def energy(self, camera: Camera, code: FaceCode) -> Tensor:
+        """Robust relative residual over the samples, in units of independent observations."""
+        vertices = self._mean + (torch.cat([code.identity, code.expression]) @ self._basis).view(-1, 3)
+        position = camera.to_camera(vertices)
+        normals = vertex_normals(position, self._triangles)[self._ids]
+        projected = camera.project_camera(position[self._ids])[:, :2] * self._scale
+        grid = 2 * projected / projected.new_tensor(self._image.shape[:1:-1]) - 1
+        seen = torch.nn.functional.grid_sample(self._image, grid[None, None], align_corners=False)[0, :, 0].T
+        expected = (self._albedo * shading(normals, self._light)).clamp_min(0.005)
+        brightness = expected.detach().mean(1, keepdim=True) + 0.01
+        squared = (((seen - expected) / brightness) ** 2).mean(1) / self._options.noise**2
+        limit = self._options.outlier**2
+        return 0.5 * (self._weight * limit * squared / (limit + squared)).sum()
+
+
+def _moved(view: View, code: FaceCode, delta: Tensor) -> tuple[View, FaceCode]:
+    """Apply rotation, translation, log focal length, identity and expression increments to a view and a code."""
+    num_identity = len(code.identity)
+    pose = view.camera.T_camera_head
+    rotation = rotation_from_axis_angle(delta[:3]) @ pose[:3, :3]
+    camera = replace(
+        view.camera,
+        focal_px=view.camera.focal_px * delta[6].exp(),
+        T_camera_head=rigid_transform(rotation, pose[:3, 3] + delta[3:6]),
+    )
+    code = replace(
+        code,
+        identity=code.identity + delta[7 : 7 + num_identity],
+        expression=code.expression + delta[7 + num_identity :],
+    )
+    return replace(view, camera=camera), code
