@@ -58,7 +58,7 @@ def load_method(name: str) -> Method:
             print(f"  {error}", file=sys.stderr)
             return None
         vertices, landmarks, *rest = (np.asarray(part, float) for part in found)
-        return Head(vertices, rest[0].astype(int) if rest else scanned_surface(), landmarks)
+        return Head(vertices, rest[0].astype(int) if rest else skin_surface(), landmarks)
 
     return method
 
@@ -75,7 +75,7 @@ def mean_head() -> Head:
 def head_of(model: MorphableModel, code: FaceCode) -> Head:
     """The person of a code with a neutral expression: what a scan of a neutral face is compared with."""
     vertices = model.vertices(replace(code, expression=torch.zeros_like(code.expression)))
-    return Head(vertices.double().numpy(), scanned_surface(), seven_points(model, vertices))
+    return Head(vertices.double().numpy(), skin_surface(), seven_points(model, vertices))
 
 
 def seven_points(model: MorphableModel, vertices: torch.Tensor) -> np.ndarray:
@@ -84,15 +84,8 @@ def seven_points(model: MorphableModel, vertices: torch.Tensor) -> np.ndarray:
     return points[list(SEVEN)].double().numpy()
 
 
-def scanned_surface() -> np.ndarray:
-    """Triangles of the bundled model that a scanner sees: the outer skin and the eyeballs."""
-    model = bundled_model()
-    eyes = [model.part_triangles(name).numpy() for name in ("eye_left", "eye_right")]
-    return np.concatenate([skin_surface(model), *eyes])
-
-
 def skin_surface(model: MorphableModel | None = None) -> np.ndarray:
-    """Triangles of the outer skin, without its folds into mouth and eye sockets."""
+    """Triangles that count: the outer skin, without its folds into mouth and eye sockets, and without eyeballs."""
     model = model or bundled_model()
     skin = model.part_triangles("skin")
     for hidden in ("inner_mouth", "eye_sockets"):

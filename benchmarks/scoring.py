@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from heads import Head, bundled_model, mean_head, skin_surface
+from scipy.spatial import Delaunay
 
 from vultus.evaluate.scan import FACE_RADIUS_MM, align_points, align_to_scan, sample_surface, scan_error
 from vultus.geometry.closest import TriangleTree
@@ -41,16 +43,20 @@ def make_target(
     triangles: np.ndarray,
     landmarks: np.ndarray,
     num_points: int,
+    eye_outlines: Sequence[np.ndarray] = (),
     seed: int = 0,
 ) -> Target:
-    """Choose what of a scan counts: 95 mm around the nose tip, without ears, scalp, neck and hair.
+    """Choose what of a scan counts: 95 mm around the nose tip, without ears, scalp, neck, hair and eyeballs.
 
+    Eyeballs are wet: scanners see them as hollows. A scan that has them comes with the outline "l 3" of each eye's opening.
     The parts are told by the nearest part of the aligned mean head, so they are the same for every method.
     """
     mean = mean_head()
     near = (np.linalg.norm(vertices - landmarks[4], axis=1) < FACE_RADIUS_MM)[triangles].any(1)
     points, _ = sample_surface(vertices, triangles[near], num_points, seed)
     points = points[np.linalg.norm(points - landmarks[4], axis=1) < FACE_RADIUS_MM]
+    for outline in eye_outlines:
+        points = points[~_behind(points, outline)]
     alignment = align_points(mean.landmarks, landmarks, with_scale=True)
     # Twice: the first alignment is pulled by hair and ears, the second sees what the first calls the face.
     for _ in range(2):
@@ -82,6 +88,14 @@ def score(head: Head, target: Target) -> Score:
     return Score(
         similar.median_mm, similar.mean_mm, rigid.median_mm, rigid.mean_mm, similar.alignment.scale, by_region
     )
+
+
+def _behind(points: np.ndarray, outline: np.ndarray, depth_mm: float = 15.0) -> np.ndarray:
+    """Which points lie within a convex outline, seen across its plane."""
+    centre = outline.mean(0)
+    axes = np.linalg.svd(outline - centre)[2]
+    flat, deep = (points - centre) @ axes[:2].T, (points - centre) @ axes[2]
+    return (Delaunay((outline - centre) @ axes[:2].T).find_simplex(flat) >= 0) & (np.abs(deep) < depth_mm)
 
 
 def _nearest_region(points: np.ndarray, vertices: np.ndarray, max_distance_mm: float = 15.0) -> np.ndarray:

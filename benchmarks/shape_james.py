@@ -39,7 +39,8 @@ SIZE_PX, FACE_PX, NUM_POINTS = 800, 360, 20000
 
 @dataclass(frozen=True)
 class Scan:
-    """A textured scan: vertices "v 3" mm, triangles, texture coordinates, photo "3 h w" sRGB, seven landmarks."""
+    """A textured scan: vertices "v 3" mm, triangles, texture coordinates, photo "3 h w" sRGB, seven landmarks,
+    and the outlines "6 3" of the eyes' openings."""
 
     vertices: np.ndarray
     triangles: torch.Tensor
@@ -47,18 +48,33 @@ class Scan:
     uv_triangles: torch.Tensor
     texture: torch.Tensor
     landmarks: np.ndarray
+    eye_outlines: tuple[np.ndarray, ...]
 
 
 def read_james(shared: Path) -> Scan:
     folder = shared / "scans" / "james"
     mesh = read_obj(folder / "james.obj")
     points = json.loads((folder / "james.ljson").read_text())["groups"]["LJSON"]["landmarks"]["points"]
-    seven = np.array([points[i] for i in SEVEN_OF_JAMES], float)
+    seven, *eyes = (
+        np.array([points[i] for i in ids], float) for ids in (SEVEN_OF_JAMES, range(17, 23), range(23, 29))
+    )
     topology = mesh.topology
     assert topology.uv is not None and topology.uv_triangles is not None
     texture, _ = read_image(folder / "james.jpg")
     return Scan(
-        mesh.vertices.double().numpy(), topology.triangles, topology.uv, topology.uv_triangles, texture, seven
+        mesh.vertices.double().numpy(),
+        topology.triangles,
+        topology.uv,
+        topology.uv_triangles,
+        texture,
+        seven,
+        tuple(eyes),
+    )
+
+
+def james_target(scan: Scan) -> Target:
+    return make_target(
+        "james", scan.vertices, scan.triangles.numpy(), scan.landmarks, NUM_POINTS, scan.eye_outlines
     )
 
 
@@ -84,7 +100,7 @@ def draw(scan: Scan, frame: Alignment, yaw_deg: float, distance_mm: float) -> Sh
 
 def scenes(shared: Path, limit: int | None) -> Iterator[tuple[Shot, Target, Score]]:
     scan = read_james(shared)
-    target = make_target("james", scan.vertices, scan.triangles.numpy(), scan.landmarks, NUM_POINTS)
+    target = james_target(scan)
     mean = score(mean_head(), target)
     frame = in_head_frame(scan, target)
     made = (np.round(frame.rotation, 2).tolist(), np.round(frame.translation).tolist())
@@ -98,7 +114,7 @@ def scenes(shared: Path, limit: int | None) -> Iterator[tuple[Shot, Target, Scor
 def mean_report(shared: Path) -> Report:
     """The bundled mean head alone against the scan."""
     scan = read_james(shared)
-    target = make_target("james", scan.vertices, scan.triangles.numpy(), scan.landmarks, NUM_POINTS)
+    target = james_target(scan)
     found = score(mean_head(), target)
     rows = [
         Row("mean head: similarity median", found.similarity, "mm", 1.10, "<= 0.9"),
