@@ -106,7 +106,7 @@ def _landmark_rows(size, ids, points, weight) -> tuple[sparse.csr_matrix, np.nda
     diagonal = np.zeros(size)
     diagonal[ids] = weight
     right[ids] = diagonal[ids, None] * np.asarray(points)
-    return sparse.diags(diagonal).tocsr(), right
+    return sparse.csr_matrix(sparse.diags(diagonal)), right
 
 
 def _border_triangles(triangles: np.ndarray) -> np.ndarray:

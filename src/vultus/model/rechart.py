@@ -10,6 +10,7 @@ from scipy.sparse.linalg import spsolve
 ROUNDS = 12
 MIN_AREA = 1e-9  # twice the area of the smallest triangle in a unit chart that float32 still tells from a flipped one
 FLIPPED_COST = 1e9
+MOST_ENCLOSED = 0.1  # of the chart's triangles
 
 
 def signed_area(uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -117,7 +118,7 @@ def _links(triangles: np.ndarray, num_vertices: int) -> sparse.csr_matrix:
 def _enclosed(surface: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Pieces of the surface "g 3" that ``triangles`` enclose: they end at these only, not at the surface's own border.
 
-    The largest piece, the rest of the head, is never one.
+    A large piece is no patch but the rest of a closed head.
     """
     size = int(surface.max()) + 1
     key = lambda corners: np.sort(corners, 1) @ np.array([size**2, size, 1])  # noqa: E731
@@ -126,8 +127,8 @@ def _enclosed(surface: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         return rest
     label = _pieces(rest)
     open_end = np.isin(rest, _border_edges(surface)).any(1)
-    outside = np.append(label[open_end], np.bincount(label).argmax())
-    return rest[~np.isin(label, outside)]
+    large = np.bincount(label) > MOST_ENCLOSED * len(triangles)
+    return rest[~np.isin(label, label[open_end]) & ~large[label]]
 
 
 def _one_simple_piece(triangles: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from .registered import registered_template
 
 MAX_DISTANCE_MM = 5.0  # farther from the bundled head a vertex is no part of the face chart
 MAX_ANGLE_DEG = 75.0
+OUTSIDE_FACE = ("ears", "scalp", "neck", "inner_mouth", "eye_sockets")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class Transfer:
         chart = self.template.chart
         assert chart is not None  # the bundled head has one
         skin = self.template.triangles[self.template.part_of_triangle == 0].numpy()
-        if "eye_left" in self.part_names:  # lids are rims on both: what lies behind the template's is no place for theirs
+        if (
+            "eye_left" in self.part_names
+        ):  # lids are rims on both: what lies behind the template's is no place for theirs
             skin = skin[~self.template.regions["eye_sockets"].numpy()[skin].any(1)]
         every = np.concatenate([skin, self._eye_membranes(chart)])
         key = lambda triangles: {tuple(corners) for corners in np.sort(triangles, 1).tolist()}  # noqa: E731
@@ -101,7 +104,10 @@ class Transfer:
             chosen = np.zeros(len(self.mean_mm), bool)
             chosen[ids] = _mix(mask.double().numpy()[:, None], skin, found)[:, 0] > 0.5
             regions[name] = _tensor(chosen)
-        return regions | {"face": ~chart.uv.isnan().any(1)}
+        face = ~chart.uv.isnan().any(1)
+        return {name: mask & ~face if name in OUTSIDE_FACE else mask for name, mask in regions.items()} | {
+            "face": face
+        }
 
     def landmarks(self) -> Mapping[str, LandmarkTable]:
         """The bundled head's landmark tables on the other model's triangles, part for part (skin where it lacks the part)."""

@@ -141,10 +141,10 @@ def _assemble(shapes: _Shapes, mesh: Wavefront, ibug68: np.ndarray) -> Morphable
 
 
 def _mirror(neutral_mm: np.ndarray) -> torch.Tensor | None:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    distance, nearest = cKDTree(neutral_mm).query(neutral_mm * [-1, 1, 1])
-    return _tensor(nearest) if distance.max() < 1 else None
+    distance, nearest = KDTree(neutral_mm).query(neutral_mm * [-1, 1, 1])
+    return _tensor(np.asarray(nearest)) if np.max(distance) < 1 else None
 
 
 def _without_tiles(uv: np.ndarray, uv_triangles: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -34,5 +34,4 @@ def vertex_table(
         triangle_ids=triangle_ids[None, None],
         barycentric=torch.nn.functional.one_hot(corner, 3).float()[None, None],
         spread_mm=torch.as_tensor(spread_mm).float().expand(1, 1, len(vertex_ids)).clone(),
-        error_modes_mm=torch.zeros(1, 0, len(vertex_ids), 2),
     )
