@@ -1,0 +1,67 @@
+"""From a fitted face and its photo to images that wrap around the head."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.mesh import vertex_normals
+from ..geometry.view import View
+from ..model.face import CoarseFace, TexturedFace
+from ..model.morphable import MorphableModel
+from ..render.shade import linear_from_srgb
+from .eye_colour import measure_eye, share_colour
+from .eye_texture import eye_texture
+from .mouth_and_lashes import lash_texture, mouth_texture, plain_texture
+from .photo_evidence import depth_buffer, texels_of
+from .skin_texture import skin_texture
+from .surface_colour import model_colour, white_exposure
+
+_LOOK_SIZE = 128
+
+
+def texture(view: View, model: MorphableModel, coarse: CoarseFace, *, size: int = 1024) -> TexturedFace:
+    """Texture every part of a head: the photo where it shows the part, what is likely elsewhere.
+
+    The textures show the face as lit in the photo. Nothing here is differentiable.
+
+    Args:
+        view: the photo; its camera is posed (``T_camera_head``).
+        model: any with texture coordinates. Only one that mirrors its texture about u = 1/2 gets mirrored completion.
+        size: texels per side of the skin's texture.
+
+    Raises:
+        BadInput: the model has no texture coordinates.
+    """
+    with torch.no_grad():
+        vertices = model.vertices(coarse.code)
+        buffer = depth_buffer(view, model, vertices)
+        skin, observed = skin_texture(view, model, coarse, vertices, buffer, size)
+        textures = {model.part_names[0]: skin}
+        normals = vertex_normals(view.camera.to_camera(vertices), model.triangles)
+        exposure = white_exposure(model, normals, coarse.light)
+        colours = model_colour(model, coarse, normals)
+        eyes = [name for name in model.part_names[1:] if name.startswith("eye_")]
+        measured = share_colour(
+            {part: measure_eye(view, model, vertices, part, buffer, exposure) for part in eyes}
+        )
+        for part in model.part_names[1:]:
+            if part in measured:
+                textures[part] = eye_texture(model, part, measured[part])
+            elif part in ("teeth", "tongue"):
+                textures[part] = mouth_texture(view, model, vertices, part, colours, buffer)
+            elif part == "lashes":
+                textures[part] = lash_texture(model, part, _lid_colour(model, skin), exposure)
+            else:
+                textures[part] = plain_texture(model, part, colours)
+        return TexturedFace(coarse, textures, observed)
+
+
+def _lid_colour(model: MorphableModel, skin: Tensor) -> Tensor:
+    """The mean colour "3" of the skin around the eyes, linear."""
+    around = model.regions.get("eyes")
+    if around is None:
+        return linear_from_srgb(skin).mean((1, 2))
+    small = F.interpolate(skin[None], (_LOOK_SIZE, _LOOK_SIZE), mode="bilinear", antialias=True)[0]
+    return linear_from_srgb(small[:, texels_of(model, around, _LOOK_SIZE)]).mean(1)
