@@ -168,15 +168,15 @@ def _triangulate(uv: np.ndarray, loop: np.ndarray) -> np.ndarray:
     n, points = len(loop), uv[loop]
     best, cut = np.zeros((n, n)), np.zeros((n, n), np.int64)
     for width in range(2, n):
-        for i in range(n - width):
-            j = i + width
-            k = np.arange(i + 1, j)
-            corners = np.stack([np.full_like(k, i), k, np.full_like(k, j)], 1)
-            area = signed_area(points, corners)
-            sides = sum(((points[corners[:, a]] - points[corners[:, a - 1]]) ** 2).sum(1) for a in range(3))
-            shape = np.where(area > MIN_AREA, sides / np.maximum(area, MIN_AREA), FLIPPED_COST)
-            cost = best[i, k] + best[k, j] + shape
-            best[i, j], cut[i, j] = cost.min(), k[cost.argmin()]
+        i = np.arange(n - width)[:, None]
+        j, k = i + width, i + np.arange(1, width)
+        corners = np.stack(np.broadcast_arrays(i, k, j), -1).reshape(-1, 3)
+        area = signed_area(points, corners)
+        sides = sum(((points[corners[:, a]] - points[corners[:, a - 1]]) ** 2).sum(1) for a in range(3))
+        shape = np.where(area > MIN_AREA, sides / np.maximum(area, MIN_AREA), FLIPPED_COST)
+        cost = best[i, k] + best[k, j] + shape.reshape(k.shape)
+        chosen = cost.argmin(1)[:, None]
+        best[i, j], cut[i, j] = np.take_along_axis(cost, chosen, 1), np.take_along_axis(k, chosen, 1)
     triangles, open_spans = [], [(0, n - 1)]
     while open_spans:
         i, j = open_spans.pop()

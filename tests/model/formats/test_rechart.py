@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vultus.model.rechart import border_loops, clean_chart, close_holes, signed_area
+from vultus.model.rechart import _triangulate, border_loops, clean_chart, close_holes, signed_area
 
 
 def grid(n: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -87,3 +87,14 @@ def test_a_hole_whose_outline_crosses_itself_loses_triangles_around_the_crossing
     every = np.concatenate([kept, membranes])
     assert (signed_area(cleaned, every) > 0).all()
     assert signed_area(cleaned, every).sum() / 2 == pytest.approx(1)
+
+
+def test_membranes_are_the_best_shaped_ones():
+    """A long thin strip is cut across, not along."""
+    x = np.linspace(0, 1, 9)
+    uv = np.concatenate([np.stack([x, 0 * x], 1), np.stack([x[::-1], 0 * x + 0.1], 1)])
+    triangles = _triangulate(uv, np.arange(len(uv))[::-1])
+    assert len(triangles) == len(uv) - 2
+    assert (signed_area(uv, triangles) > 0).all()
+    assert signed_area(uv, triangles).sum() / 2 == pytest.approx(0.1)
+    assert np.ptp(uv[triangles][..., 0], axis=1).max() < 0.13  # one step wide

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,12 +22,14 @@ def vertex_table(
     Raises:
         WeightsMismatch: a vertex is in no triangle.
     """
-    triangle_ids, corner = torch.zeros_like(vertex_ids), torch.zeros_like(vertex_ids)
-    for i, vertex in enumerate(vertex_ids.tolist()):
-        places = (triangles == vertex).nonzero()
-        if not len(places):
-            raise WeightsMismatch(f"landmark {i} of {name} is at vertex {vertex}, which is in no triangle")
-        triangle_ids[i], corner[i] = places[0]
+    used, first = np.unique(triangles.numpy(), return_index=True)  # of the flattened triangles
+    place = np.searchsorted(used, vertex_ids.numpy()).clip(max=len(used) - 1)
+    lost = np.flatnonzero(used[place] != vertex_ids.numpy())
+    if len(lost):
+        raise WeightsMismatch(
+            f"landmark {lost[0]} of {name} is at vertex {vertex_ids[lost[0]]}, which is in no triangle"
+        )
+    triangle_ids, corner = (torch.from_numpy(part) for part in divmod(first[place], 3))
     return LandmarkTable(
         name=name,
         yaw_deg=torch.zeros(1),
