@@ -65,7 +65,7 @@ class PhotoPyramid:
 
     Attributes:
         levels: "3 h w" sRGB each; a pixel of level k is 2^k pixels of the photo wide.
-        corner_px: (x, y) of the part's corner in the photo.
+        corner_px: (x, y) of the part's corner in the photo, a multiple of the coarsest pixel.
     """
 
     levels: tuple[Tensor, ...]
@@ -89,9 +89,10 @@ def photo_pyramid(image: Tensor, texels_px: Tensor, wanted: Tensor) -> PhotoPyra
         return PhotoPyramid((image[:, :1, :1],), (0, 0))
     needed = texel_level(texels_px)[chosen].sort().values
     num_finer = math.ceil(float(needed[int(0.98 * (len(needed) - 1))]))
-    border = 2 + 2**num_finer
-    left, right = max(int(x[chosen].min()) - border, 0), min(int(x[chosen].max()) + border, width)
-    top, bottom = max(int(y[chosen].min()) - border, 0), min(int(y[chosen].max()) + border, height)
+    step = 2**num_finer
+    border = 2 + step
+    left, top = (max(int(c[chosen].min()) - border, 0) // step * step for c in (x, y))
+    right, bottom = min(int(x[chosen].max()) + border, width), min(int(y[chosen].max()) + border, height)
     levels = [image[:, top:bottom, left:right]]
     light = linear_from_srgb(levels[0]) if num_finer > 0 else levels[0]
     for _ in range(num_finer):

@@ -16,7 +16,7 @@ from ..render.visible import visible_texels
 
 _BUFFER_PX = 768  # long side of the z-buffer
 _GRAZING, _SQUARE = 0.25, 0.60  # cosines between which trust rises from nothing to full
-_ERODED, _SOFTENED = 2, 2  # blend texels: 1 mm around eyes and mouth, 2 mm elsewhere
+_ERODED, _SOFTENED = 3, 2  # blend texels of 0.5 mm around eyes and mouth, 1 mm elsewhere
 _HAIRLINE = 14  # texels around what is no skin on the forehead, where single hairs go on beyond the mask
 _BEARDED = ("lips", "mouth", "chin")
 _AROUND_BROWS = 9  # texels of about half a millimetre
@@ -77,7 +77,12 @@ def depth_buffer(view: View, model: MorphableModel, vertices: Tensor) -> DepthBu
 
 
 def observed_weight(
-    view: View, model: MorphableModel, buffer: DepthBuffer, texels_px: Tensor, facing_map: Tensor
+    view: View,
+    model: MorphableModel,
+    buffer: DepthBuffer,
+    texels_px: Tensor,
+    facing_map: Tensor,
+    covered: Tensor,
 ) -> Tensor:
     """Trust in the photo, in [0, 1], at half the resolution of the texels: "1 h/2 w/2".
 
@@ -88,8 +93,9 @@ def observed_weight(
         buffer: what hides what.
         texels_px: "3 h w", where each texel lies in the photo, and its depth in mm.
         facing_map: "h w", cosine between normal and the way to the camera.
+        covered: "h w" bool, the texels that lie on the skin.
     """
-    visible = buffer.sees(texels_px)
+    visible = buffer.sees(texels_px) & covered
     skin = _sample_mask(view.skin_mask, texels_px[:2]) > 0.5
     brows = _brows(model, visible.shape[0])
     shown = visible & (skin | _hair_on_skin(model, visible, skin, brows))
@@ -102,7 +108,8 @@ def observed_weight(
 
 def _inside(sure: Tensor) -> Tensor:
     """A 0/1 map "1 h w" -> the same without a margin, with a soft border that stays inside."""
-    eroded = -F.max_pool2d(-sure, 2 * _ERODED + 1, 1, _ERODED)
+    # Beyond the texture's border is nothing: in the bundled head that is where the neck is cut off.
+    eroded = -F.max_pool2d(-F.pad(sure, (_ERODED,) * 4), 2 * _ERODED + 1, 1)
     side = 2 * _SOFTENED + 1
     soft = F.avg_pool2d(F.pad(eroded[None], (_SOFTENED,) * 4, mode="replicate"), side, 1)[0]
     return soft * sure

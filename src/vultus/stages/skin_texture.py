@@ -14,7 +14,7 @@ from ..geometry.mesh import vertex_normals
 from ..geometry.view import View
 from ..model.face import CoarseFace
 from ..model.morphable import MorphableModel
-from ..render.bake import bake, photo_pyramid, sample_photo
+from ..render.bake import bake, dilate, photo_pyramid, sample_photo
 from ..render.shade import srgb_from_linear
 from ..render.visible import facing
 from .photo_evidence import DepthBuffer, observed_weight
@@ -81,10 +81,11 @@ def skin_texture(
         light_gain if light_gain is not None else torch.ones_like(camera_mm),
         _pockets(model).to(camera_mm)[:, None],
     ]
-    values, _ = bake(torch.cat(per_vertex, -1), model.topology, skin, WORK_SIZE)
+    values, covered = bake(torch.cat(per_vertex, -1), model.topology, skin, WORK_SIZE)
+    values = dilate(values, covered)
     texels_px, facing_map = _project(view, values[:3]), values[3]
 
-    evidence = observed_weight(view, model, buffer, texels_px, facing_map)
+    evidence = observed_weight(view, model, buffer, texels_px, facing_map, covered)
     small = F.avg_pool2d(torch.cat([texels_px[:2], values]), 2)
     small_px, position, small_facing, small_model, gain, pocket = small.split([2, 3, 1, 3, 3, 1])
     pyramid = photo_pyramid(view.image, small_px, evidence[0] > 0)
@@ -99,8 +100,8 @@ def skin_texture(
     texture = vertices.new_empty(3, size, size)
     observed = vertices.new_empty(size, size)
     for rows in _bands(size):
-        band, _ = bake(camera_mm, model.topology, skin, size, rows=rows)
         weight = _resized(evidence, size, rows)
+        band = dilate(*bake(camera_mm, model.topology, skin, size, rows=rows))
         photo = sample_photo(pyramid, _project(view, band)[:2])
         models = _resized(model_map, size, rows)
         sources = _combine(photo, weight, models, _resized(gain, size, rows), mirrorable)
