@@ -32,7 +32,7 @@ class LandmarkOptions:
 
     iterations: int = 8
     noise_mm: float = 0.5
-    correlation: float = 6.0
+    correlation: float = 60.0
     outlier_sigma: float = 4.0
     focal_log_sigma: float = 0.25
     identity_sigma: float = 1.0
