@@ -32,10 +32,10 @@ class LandmarkOptions:
 
     iterations: int = 8
     noise_mm: float = 0.5
-    correlation: float = 60.0
+    correlation: float = 10.0
     outlier_sigma: float = 4.0
     focal_log_sigma: float = 0.25
-    identity_sigma: float = 1.0
+    identity_sigma: float = 0.4
     expression_sigma: float = 1.0
 
 

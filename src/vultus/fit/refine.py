@@ -38,12 +38,12 @@ class RefineOptions:
     """
 
     face_px: tuple[float, ...] = (70.0, 140.0)
-    steps: int = 25
-    num_samples: int = 2500
+    steps: int = 16
+    num_samples: int = 1500
     information: float = 150.0
     noise: float = 0.08
     outlier: float = 2.0
-    step_size: float = 0.06
+    step_size: float = 0.1
 
 
 def refine(
