@@ -16,16 +16,16 @@ from .photo_evidence import DepthBuffer
 
 IRIS_RADIUS_MM = 5.9  # of adults, nearly the same for all
 _SAMPLES = 96  # texels per side on which the eye is looked at
-_IRIS_ZONE, _WHITE_ZONE = (
-    (0.42, 0.85),
-    (1.15, 2.2),
-)  # in iris radii: neither pupil nor limbus, and beyond the limbus
+# In iris radii: neither pupil nor limbus, and beyond the limbus.
+_IRIS_ZONE, _WHITE_ZONE = (0.42, 0.85), (1.15, 1.9)
+_WHITE_HEIGHT = 0.5  # in iris radii above and below the middle: beside the iris, where lids are far
 _IRIS_RANKS, _WHITE_RANKS = (
     (0.25, 0.75),
-    (0.55, 0.90),
+    (0.72, 0.97),
 )  # without lashes, shadows (dark) and highlights (bright)
 _ENOUGH_PX = 25.0
 _IRIS_LANDMARK = {"eye_right": 468, "eye_left": 473}  # of MediaPipe's 478
+_BRIGHTEST_WHITE = 0.75
 _BROWN = (0.085, 0.042, 0.020)
 _WHITE = (0.60, 0.555, 0.52)  # linear light, in the light that shows a white face as 1
 
@@ -55,7 +55,8 @@ def measure_eye(
     triangle_ids = (model.part_of_triangle == model.part_names.index(part)).nonzero().squeeze(-1)
     position, covered = bake(vertices, model.topology, triangle_ids, _SAMPLES)
     texels_px = view.camera.project(position.flatten(1).T).T.reshape(position.shape)
-    radius = polar(_SAMPLES, vertices)[0] / iris_radius(model, part)
+    radius, angle = polar(_SAMPLES, vertices)
+    radius = radius / iris_radius(model, part)
     seen = covered & buffer.sees(texels_px)
     centre = _SAMPLES // 2
     landmark = _IRIS_LANDMARK.get(part)
@@ -70,13 +71,15 @@ def measure_eye(
 
     guess, white_guess = exposure.new_tensor(_BROWN) * exposure, exposure.new_tensor(_WHITE) * exposure
     iris_zone, white_zone = (seen & (radius > a) & (radius < b) for a, b in (_IRIS_ZONE, _WHITE_ZONE))
+    white_zone &= (radius * torch.sin(angle)).abs() < _WHITE_HEIGHT
     trust = min(1.0, _pixels_under(texels_px, iris_zone) / _ENOUGH_PX)
     iris = torch.lerp(guess, _mean_between(light[:, iris_zone], _IRIS_RANKS, guess), trust)
     seen_white = _mean_between(light[:, white_zone], _WHITE_RANKS, white_guess)
-    level = (seen_white.mean() / white_guess.mean()).clamp(0.35, 1.2)
-    hue = torch.lerp(white_guess / white_guess.mean(), seen_white / seen_white.mean().clamp_min(1e-4), 0.4)
+    level = (seen_white.mean() / white_guess.mean()).clamp(0.35, 3.0)
+    hue = torch.lerp(white_guess / white_guess.mean(), seen_white / seen_white.mean().clamp_min(1e-4), 0.55)
     white_trust = 0.85 * min(1.0, _pixels_under(texels_px, white_zone) / _ENOUGH_PX)
     white = torch.lerp(white_guess, white_guess.mean() * level * hue, white_trust)
+    white = white * (_BRIGHTEST_WHITE / white.max()).clamp_max(1)
     return EyeColour(iris.minimum(0.8 * white), white, trust)
 
 

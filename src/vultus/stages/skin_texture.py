@@ -26,7 +26,7 @@ BLEND_SIZE = WORK_SIZE // 2
 TEXELS_PER_BAND = 2**20
 """The full-size texture is made in bands of rows of about so many texels, which bounds the memory."""
 _PHOTO_SCREENING = 1.0  # how firmly the blend stays at the photo, against 1 for one step of its gradient
-_TONE_REACH_MM = 45.0  # along the skin: how far beyond the photo its local colour fades into the common tone
+_TONE_REACH_MM = 80.0  # along the skin: how far beyond the photo its local colour fades into the common tone
 _ANCHOR = (
     0.3  # the same for mouth and eye sockets, whose colour has nothing to do with the skin's beside them
 )
@@ -122,7 +122,7 @@ def common_tone(photo: Tensor, model: Tensor, weight: Tensor, facing_map: Tensor
         return torch.ones_like(model[:, :1, :1])
     ratio = photo[:, chosen] / model[:, chosen].clamp_min(0.05)
     order = ratio.mean(0).argsort()
-    middle = order[int(0.25 * len(order)) : int(0.65 * len(order)) + 1]
+    middle = order[int(0.2 * len(order)) : int(0.6 * len(order)) + 1]
     return ratio[:, middle].mean(1).clamp(0.2, 4.0)[:, None, None]
 
 

@@ -14,7 +14,7 @@ _OCCLUDED = {"nostrils": 0.30, "inner_mouth": 0.45, "eye_sockets": 0.45}
 _RED_INSIDE = {"eye_sockets": (1.1, 0.75, 0.75)}
 _LOWEST_FACING = 0.55  # cosine between normal and camera axis
 _DARKEST, _BRIGHTEST = 0.35, 1.6  # of the mean shading of the face: beyond, the fitted light is a guess
-_HUE_OF_LIGHT = 0.35
+_HUE_OF_LIGHT = 0.15
 _GAMMA = 2.2  # of sRGB, near enough for a gain
 
 
