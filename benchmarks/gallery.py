@@ -25,7 +25,7 @@ from vultus.model.result import Reconstruction
 from vultus.stages.reconstruct import reconstruct
 from vultus.viewer.overlay import overlay
 
-LABEL_PX, GREY = 18, 0.45
+LABEL_PX, GREY = 18, 0.32
 
 
 def row_of(result: Reconstruction, panel_px: int) -> torch.Tensor:
@@ -87,8 +87,8 @@ def main() -> None:
         except VultusError as error:
             failures.append(str(error))
             continue
-        yaw = f"{found.report.status} {'; '.join(found.report.advice)}"
-        rows.append(labelled(row_of(found, options.panel), f"{path.relative_to(options.folder)}   {yaw}"))
+        status = f"{found.report.status} {'; '.join(found.report.advice)}"
+        rows.append(labelled(row_of(found, options.panel), f"{path.relative_to(options.folder)}   {status}"))
         if len(rows) == options.rows:
             write_sheet()
     if rows:
