@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from random_heads import SIZE_PX, random_heads
 from scans import read_canonical
-from scipy.spatial import cKDTree
 from schemes import AFLW21_FROM_478, IBUG68_FROM_478
+from scipy.spatial import cKDTree
 from store import write_deterministic
 
 from vultus.detect.crop import Window
@@ -28,9 +28,9 @@ from vultus.detect.detector import Candidate, PhotoDetector
 from vultus.detect.mesh import AttentionMesh
 from vultus.detect.protocol import DetectedFace, FaceBox
 from vultus.detect.yunet import YuNet
-from vultus.geometry.closest import TriangleTree
 from vultus.fit.landmark_basis import gather
 from vultus.fit.landmarks import pose_angles_deg
+from vultus.geometry.closest import TriangleTree
 from vultus.model.bundled import LANDMARKS, load
 from vultus.model.landmarks import LandmarkTable
 from vultus.render.raster import rasterize
@@ -52,9 +52,24 @@ def observe(model, number: int, seed: int, textures, backgrounds) -> dict[str, n
     detector = PhotoDetector(YuNet(), AttentionMesh())
     skin_and_eyes = torch.cat([model.part_triangles(p) for p in ("skin", "eye_left", "eye_right")])
     mean = model.mean_mm.numpy().astype(float)
-    rows: dict[str, list] = {key: [] for key in ("hits", "points_px", "angles", "rotation", "translation", "focal_px", "identity", "expression", "depth")}
+    rows: dict[str, list] = {
+        key: []
+        for key in (
+            "hits",
+            "points_px",
+            "angles",
+            "rotation",
+            "translation",
+            "focal_px",
+            "identity",
+            "expression",
+            "depth",
+        )
+    }
     start = time.time()
-    for index, head in enumerate(random_heads(model, number, seed, textures=textures, backgrounds=backgrounds)):
+    for index, head in enumerate(
+        random_heads(model, number, seed, textures=textures, backgrounds=backgrounds)
+    ):
         projected = head.camera.project(head.vertices)
         face = find_face(detector, head.image, projected[model.regions["face"], :2])
         points = face.landmarks.points_px.numpy()
@@ -70,7 +85,9 @@ def observe(model, number: int, seed: int, textures, backgrounds) -> dict[str, n
         rows["identity"].append(head.code.identity.numpy())
         rows["expression"].append(head.code.expression.numpy())
         if index % 100 == 99:
-            print(f"{time.time() - start:6.0f} s  {index + 1} heads, {len(rows['hits'])} detected", flush=True)
+            print(
+                f"{time.time() - start:6.0f} s  {index + 1} heads, {len(rows['hits'])} detected", flush=True
+            )
     return {key: np.array(value) for key, value in rows.items()}
 
 
@@ -78,7 +95,9 @@ def find_face(detector: PhotoDetector, image: torch.Tensor, face_px: torch.Tenso
     """The landmarks of the head that was drawn: its place is known, so the search for boxes (of a bald head) is left out."""
     (left, top), (right, bottom) = face_px.amin(0).tolist(), face_px.amax(0).tolist()
     window = Window(((left + right) / 2, (top + bottom) / 2), 1.5 * max(right - left, bottom - top), 0.0)
-    return detector._find_landmarks(image, image, Candidate(FaceBox(left, top, right, bottom, 1.0, 0.0), window))
+    return detector._find_landmarks(
+        image, image, Candidate(FaceBox(left, top, right, bottom, 1.0, 0.0), window)
+    )
 
 
 def cast(points, fragments, projected, triangles, mean, camera) -> np.ndarray:
@@ -122,7 +141,11 @@ def residuals_mm(model, data, triangle_ids, barycentric) -> np.ndarray:
     for n, rotation in enumerate(data["rotation"]):
         yaw, pitch, roll = pose_angles_deg(rotation)
         mean, identity, expression, _ = basis.at(yaw, pitch)
-        place = mean + np.tensordot(data["identity"][n], identity, 1) + np.tensordot(data["expression"][n], expression, 1)
+        place = (
+            mean
+            + np.tensordot(data["identity"][n], identity, 1)
+            + np.tensordot(data["expression"][n], expression, 1)
+        )
         camera = place @ rotation.T + data["translation"][n]
         pixel = data["focal_px"][n] * camera[:, :2] / camera[:, 2:] + SIZE_PX / 2
         gap = (data["points_px"][n] - pixel) * camera[:, 2].mean() / data["focal_px"][n]
@@ -140,12 +163,16 @@ def mirrored(data, mirror_478) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("canonical", type=Path)
     parser.add_argument("--heads", type=int, default=3000)
     parser.add_argument("--textures", type=Path, help="folder of skin.png textures to draw the heads with")
     parser.add_argument("--backgrounds", type=Path, help="folder of photos to put behind")
-    parser.add_argument("--observations", type=Path, help="keep the raw observations here, or take them from here")
+    parser.add_argument(
+        "--observations", type=Path, help="keep the raw observations here, or take them from here"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2, help="one is faster on a busy machine")
     options = parser.parse_args()
@@ -156,7 +183,9 @@ def main() -> None:
         from vultus.io.images import read_image
         from vultus.render.shade import linear_from_srgb
 
-        textures = [linear_from_srgb(read_image(path)[0]) for path in sorted(options.textures.glob("**/*.png"))]
+        textures = [
+            linear_from_srgb(read_image(path)[0]) for path in sorted(options.textures.glob("**/*.png"))
+        ]
     backgrounds = sorted(options.backgrounds.glob("*.jpg"))[:200] if options.backgrounds else None
     if options.observations and options.observations.exists():
         data = dict(np.load(options.observations))
@@ -174,11 +203,15 @@ def main() -> None:
     mean = model.mean_mm.numpy().astype(float)
     tree = TriangleTree(mean, surface.numpy()[outer])
     good = train
-    for _ in range(3):  # pictures in which the detector saw something else would pull the means: find them, leave them out
+    for _ in range(
+        3
+    ):  # pictures in which the detector saw something else would pull the means: find them, leave them out
         both = mirrored(part(good), mirror_478)
         triangle_ids, barycentric = make_table(both["hits"], both["angles"], tree)
         triangle_ids = ids[outer][triangle_ids]
-        error = np.median(np.linalg.norm(residuals_mm(model, data, triangle_ids, barycentric), axis=-1), axis=1)
+        error = np.median(
+            np.linalg.norm(residuals_mm(model, data, triangle_ids, barycentric), axis=-1), axis=1
+        )
         good = train & (error < WRONG_FACE_MM)
     held_out = part(~train & (error < WRONG_FACE_MM))
     print(f"{good.sum()} of {train.sum()} pictures used; in the others the detector saw something else")
@@ -241,7 +274,9 @@ def error_statistics(model, data, triangle_ids, barycentric, mirror_478) -> tupl
         left = ((flat - flat @ vt[:NUM_MODES].T @ vt[:NUM_MODES]) ** 2).reshape(gap[near].shape).mean(-1)
         spread[y] = np.sqrt(share @ left)
         explained = 1 - (share @ left).mean() / (share @ (flat**2).reshape(gap[near].shape).mean(-1)).mean()
-        print(f"yaw {YAW_DEG[y]:4.0f}: error {np.sqrt((share[:, None] * flat**2).sum(0).mean()):.2f} mm per axis, modes explain {explained:.0%}")
+        print(
+            f"yaw {YAW_DEG[y]:4.0f}: error {np.sqrt((share[:, None] * flat**2).sum(0).mean()):.2f} mm per axis, modes explain {explained:.0%}"
+        )
     return modes, spread
 
 
@@ -253,7 +288,11 @@ def hat(value: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def save(triangle_ids, barycentric, spread, modes) -> None:
     """All three schemes; iBUG-68 and AFLW-21 are subsets of the 478."""
     fields = {}
-    for name, rows in (("mediapipe478", np.arange(478)), ("ibug68", IBUG68_FROM_478), ("aflw21", AFLW21_FROM_478)):
+    for name, rows in (
+        ("mediapipe478", np.arange(478)),
+        ("ibug68", IBUG68_FROM_478),
+        ("aflw21", AFLW21_FROM_478),
+    ):
         fields |= {
             f"{name}/yaw_deg": YAW_DEG.astype(np.float32),
             f"{name}/pitch_deg": PITCH_DEG.astype(np.float32),

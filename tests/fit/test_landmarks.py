@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from vultus.fit.landmark_basis import landmark_basis
-from vultus.fit.landmarks import ExpressionPrior, LandmarkOptions, fit_landmarks, pose_angles_deg, rotation_matrix
+from vultus.fit.landmarks import (
+    ExpressionPrior,
+    LandmarkOptions,
+    fit_landmarks,
+    pose_angles_deg,
+    rotation_matrix,
+)
 from vultus.geometry.rigid import pose_angles, rotation_from_pose_angles
 from vultus.model.bundled import load
 
@@ -19,9 +25,16 @@ def scene():
     model = load()
     basis = landmark_basis(model, "mediapipe478")
     perfect = type(basis)(
-        basis.table, basis.mean_mm, basis.identity_mm, basis.expression_mm, 0 * basis.spread_mm, basis.error_modes_mm[:, :0]
+        basis.table,
+        basis.mean_mm,
+        basis.identity_mm,
+        basis.expression_mm,
+        0 * basis.spread_mm,
+        basis.error_modes_mm[:, :0],
     )
-    prior = ExpressionPrior(model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T)
+    prior = ExpressionPrior(
+        model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T
+    )
     return model, basis, perfect, prior
 
 
@@ -64,7 +77,9 @@ def test_expression_stays_inside_its_bounds(scene):
 def test_outliers_lose_their_influence(scene):
     model, basis, _, prior = scene
     rng = np.random.default_rng(0)
-    points, rotation = project(basis, 10.0, 0.0, np.zeros(basis.identity_mm.shape[1]), np.zeros(len(model.expression_names)))
+    points, rotation = project(
+        basis, 10.0, 0.0, np.zeros(basis.identity_mm.shape[1]), np.zeros(len(model.expression_names))
+    )
     spoiled = points.copy()
     hidden = rng.permutation(len(points))[:100]
     spoiled[hidden] += rng.normal(0, 150, (100, 2))
@@ -76,7 +91,9 @@ def test_outliers_lose_their_influence(scene):
 
 def test_untrusted_points_are_ignored(scene):
     model, basis, _, prior = scene
-    points, rotation = project(basis, 0.0, 0.0, np.zeros(basis.identity_mm.shape[1]), np.zeros(len(model.expression_names)))
+    points, _rotation = project(
+        basis, 0.0, 0.0, np.zeros(basis.identity_mm.shape[1]), np.zeros(len(model.expression_names))
+    )
     trust = np.ones(len(points))
     trust[::2] = 0
     points[::2] = 0
@@ -86,7 +103,9 @@ def test_untrusted_points_are_ignored(scene):
 
 def test_curvature_belongs_to_the_unknowns_and_is_positive(scene):
     model, basis, _, prior = scene
-    points, _ = project(basis, 0.0, 0.0, np.zeros(basis.identity_mm.shape[1]), np.zeros(len(model.expression_names)))
+    points, _ = project(
+        basis, 0.0, 0.0, np.zeros(basis.identity_mm.shape[1]), np.zeros(len(model.expression_names))
+    )
     fit = fit_landmarks(basis, points, np.full(2, SIZE / 2), 1500.0, prior)
     assert fit.normal.shape == (7 + len(fit.identity) + len(fit.expression),) * 2
     assert np.linalg.eigvalsh(fit.normal).min() > 0

@@ -25,7 +25,7 @@ def test_agrees_with_libigl_exactly(soup):
 
 
 def test_degenerate_triangles_and_queries(soup):
-    vertices, triangles, queries = soup
+    vertices, triangles, _queries = soup
     spoiled = np.concatenate([vertices, [[np.nan, 0, 0], [5, 5, 5]]])
     extra = np.array([[9000, 0, 1], [9001, 9001, 9001], [9001, 9001, 0]])
     tree = TriangleTree(spoiled, np.concatenate([triangles, extra]))
@@ -40,7 +40,7 @@ def test_degenerate_triangles_and_queries(soup):
 def test_a_single_triangle():
     found = closest_points(
         np.array([[0.2, 0.2, 3.0], [-1, -1, 0]]),
-        np.eye(3)[[0, 1]].tolist() + [[0, 0, 0]],
+        [*np.eye(3)[[0, 1]].tolist(), [0, 0, 0]],
         np.array([[2, 0, 1]]),
     )
     np.testing.assert_allclose(found.distances, [3, np.sqrt(2)])

@@ -27,7 +27,9 @@ def test_rodrigues_is_the_matrix_exponential_and_round_trips():
     vectors[1] = 1e-7
     rotations = rotation_from_axis_angle(vectors)
     torch.testing.assert_close(rotations, torch.matrix_exp(cross_matrix(vectors)), atol=1e-10, rtol=0)
-    torch.testing.assert_close(rotation_from_axis_angle(axis_angle_from_rotation(rotations)), rotations, atol=1e-8, rtol=0)
+    torch.testing.assert_close(
+        rotation_from_axis_angle(axis_angle_from_rotation(rotations)), rotations, atol=1e-8, rtol=0
+    )
     half_turn = rotation_from_axis_angle(torch.tensor([0.0, math.pi, 0.0], dtype=torch.float64))
     assert abs(axis_angle_from_rotation(half_turn).norm() - math.pi) < 1e-6
 
@@ -60,7 +62,10 @@ def test_pose_angles_round_trip_and_their_signs():
     torch.testing.assert_close(torch.stack(pose_angles(rotation), -1), angles, atol=1e-9, rtol=0)
     torch.testing.assert_close(rotation[0], FRONTAL.double())
     nose = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    turn = lambda yaw, pitch: rotation_from_pose_angles(*torch.tensor([yaw, pitch, 0.0], dtype=torch.float64)) @ nose  # noqa: E731
+
+    def turn(yaw, pitch):
+        return rotation_from_pose_angles(*torch.tensor([yaw, pitch, 0.0], dtype=torch.float64)) @ nose
+
     assert turn(30.0, 0.0)[0] > 0  # subject's left is the image's right
     assert turn(0.0, 30.0)[1] > 0  # down in the image
 
@@ -68,5 +73,9 @@ def test_pose_angles_round_trip_and_their_signs():
 def test_transforms_compose_and_batch_equals_loop():
     a = rigid_transform(random_rotations(5), torch.randn(5, 3, dtype=torch.float64))
     points = torch.randn(5, 7, 3, dtype=torch.float64)
-    torch.testing.assert_close(transform_points(a @ a, points), transform_points(a, transform_points(a, points)))
-    torch.testing.assert_close(transform_points(a, points), torch.stack([transform_points(t, p) for t, p in zip(a, points)]))
+    torch.testing.assert_close(
+        transform_points(a @ a, points), transform_points(a, transform_points(a, points))
+    )
+    torch.testing.assert_close(
+        transform_points(a, points), torch.stack([transform_points(t, p) for t, p in zip(a, points)])
+    )

@@ -76,7 +76,9 @@ def gather(model: MorphableModel, table: LandmarkTable) -> LandmarkBasis:
         on_surface(model.identity_mm.numpy()),
         on_surface(model.expression_mm.numpy()),
         table.spread_mm.flatten(0, 1).numpy(),
-        np.zeros((len(table.yaw_deg), 0, table.num_landmarks, 2), np.float32) if modes is None else modes.numpy(),
+        np.zeros((len(table.yaw_deg), 0, table.num_landmarks, 2), np.float32)
+        if modes is None
+        else modes.numpy(),
     )
 
 

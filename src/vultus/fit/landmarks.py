@@ -33,7 +33,7 @@ class LandmarkOptions:
     iterations: int = 8
     noise_mm: float = 0.5
     correlation: float = 10.0
-    outlier_sigma: float = 4.0
+    outlier_sigma: float = 10.0
     focal_log_sigma: float = 0.25
     identity_sigma: float = 0.4
     expression_sigma: float = 1.0
@@ -46,7 +46,7 @@ class LandmarkFit:
     Attributes:
         rotation: (3, 3) and translation: (3,), head -> camera, millimetres. focal_px.
         identity: (k,) sigma. expression: (e,) weights. bias: (m,) coefficients of the detector's error modes.
-        weight: (l,) robust weight of each landmark in [0, 1]. residual_px: (l, 2). cost: final objective.
+        weight: (l,) robust weight of each landmark in [0, 1]. residual_px: (l, 2), projection minus detection. cost: final objective.
         normal: (7 + k + e) squared, the objective's curvature in rotation, translation, log focal length, identity and
             expression, with the detector's bias marginalised.
     """
@@ -93,12 +93,16 @@ def fit_landmarks(
     rotation, translation = _first_pose(basis, landmarks_px, principal_px, focal_px, trust)
     fit = LandmarkFit(rotation, translation, focal_px, np.zeros(num_identity), np.zeros(num_expression),
                       np.zeros(basis.error_modes_mm.shape[1]), np.ones(len(trust)), np.zeros_like(landmarks_px), np.eye(7), np.inf)  # fmt: skip
-    pose_only = replace(options, focal_log_sigma=0.0, outlier_sigma=8.0)
+    pose_only = replace(options, focal_log_sigma=0.0, outlier_sigma=20.0)
     for _ in range(3):
-        fit = _step(basis, fit, landmarks_px, principal_px, focal_px, expression_prior, pose_only, trust, code=False)
+        fit = _step(
+            basis, fit, landmarks_px, principal_px, focal_px, expression_prior, pose_only, trust, code=False
+        )
     for _ in range(options.iterations):
         previous = fit.cost
-        fit = _step(basis, fit, landmarks_px, principal_px, focal_px, expression_prior, options, trust, code=True)
+        fit = _step(
+            basis, fit, landmarks_px, principal_px, focal_px, expression_prior, options, trust, code=True
+        )
         if abs(previous - fit.cost) < 1e-4 * fit.cost:
             break
     return fit
@@ -126,7 +130,9 @@ def _first_pose(basis, landmarks_px, principal_px, focal_px, trust) -> tuple[np.
     return best[1], best[2]
 
 
-def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options, trust, *, code) -> LandmarkFit:
+def _step(
+    basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options, trust, *, code
+) -> LandmarkFit:
     """One Gauss-Newton step of the MAP objective; returns the moved fit with weights and cost of the point it started from."""
     mean, identity, expression, spread = basis.at(*pose_angles_deg(fit.rotation)[:2])
     shape = mean + np.tensordot(fit.identity, identity, 1) + np.tensordot(fit.expression, expression, 1)
@@ -138,7 +144,8 @@ def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options
     cosine, sine = np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))
     to_image = fit.focal_px / depth.mean() * np.array([[cosine, sine], [-sine, cosine]])
     modes = basis.error_modes(yaw_deg) @ to_image.T
-    residual = projected + principal_px + np.tensordot(fit.bias, modes, 1) - landmarks_px
+    reprojection = projected + principal_px - landmarks_px
+    residual = reprojection + np.tensordot(fit.bias, modes, 1)
     sigma_px = fit.focal_px / depth * np.sqrt(spread**2 + options.noise_mm**2)
     normalised = (residual**2).sum(1) / sigma_px**2 / 2
     robust = 1 / (1 + normalised / options.outlier_sigma**2) ** 2
@@ -179,12 +186,17 @@ def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options
     right = -(weighted.T @ (residual * weight[:, None]).ravel() + pull)
     normal = weighted.T @ weighted + np.diag(precision)
     cost = float(
-        (trust * options.outlier_sigma**2 * normalised / (options.outlier_sigma**2 + normalised)).sum() / options.correlation
+        (trust * options.outlier_sigma**2 * normalised / (options.outlier_sigma**2 + normalised)).sum()
+        / options.correlation
         + 0.5 * (fit.bias**2).sum()
         + 0.5 * (fit.identity**2).sum() / options.identity_sigma**2
         + 0.5 * (fit.expression**2 / (options.expression_sigma * prior.sigma) ** 2).sum()
     )
-    step = _bounded_solve(normal, right, fit.expression, prior, 7 + num_identity) if code else np.linalg.solve(normal, right)
+    step = (
+        _bounded_solve(normal, right, fit.expression, prior, 7 + num_identity)
+        if code
+        else np.linalg.solve(normal, right)
+    )
     focal = fit.focal_px * float(np.exp(np.clip(step[6], -0.3, 0.3)))
     return LandmarkFit(
         rotation=rotation_matrix(step[:3]) @ fit.rotation,
@@ -192,10 +204,12 @@ def _step(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options
         translation=(fit.translation + step[3:6]),
         focal_px=focal,
         identity=fit.identity + (step[7 : 7 + num_identity] if code else 0),
-        expression=np.clip(fit.expression + step[7 + num_identity : 7 + num_code], prior.low, prior.high) if code else fit.expression,
+        expression=np.clip(fit.expression + step[7 + num_identity : 7 + num_code], prior.low, prior.high)
+        if code
+        else fit.expression,
         bias=fit.bias + (step[7 + num_code :] if code else 0),
         weight=robust,
-        residual_px=residual,
+        residual_px=reprojection,
         normal=_marginal(normal, 7 + num_code),
         cost=cost,
     )
@@ -215,7 +229,9 @@ def _bounded_solve(normal, right, expression, prior, first) -> np.ndarray:
     for _ in range(4):
         free = ~fixed
         step = value.copy()
-        step[free] = np.linalg.solve(normal[np.ix_(free, free)], right[free] - normal[np.ix_(free, fixed)] @ value[fixed])
+        step[free] = np.linalg.solve(
+            normal[np.ix_(free, free)], right[free] - normal[np.ix_(free, fixed)] @ value[fixed]
+        )
         target = expression + step[first:last]
         outside = ((target < prior.low - 1e-9) | (target > prior.high + 1e-9)) & ~fixed[first:last]
         if not outside.any():

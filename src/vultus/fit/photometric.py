@@ -15,7 +15,6 @@ from ..model.morphable import MorphableModel
 from ..render.shade import linear_from_srgb
 from ..render.visible import facing, visible_vertices
 
-
 FACE_WIDTH_MM = 140.0
 
 
@@ -52,7 +51,9 @@ class SkinSamples:
 
 def shrunk_photo(view: View, face_px: float) -> tuple[float, Tensor]:
     """The photo in linear RGB "1 3 h w", made so small that the face is about ``face_px`` wide, and by what factor."""
-    scale = min(1.0, face_px * float(view.camera.T_camera_head[2, 3]) / (FACE_WIDTH_MM * float(view.camera.focal_px)))
+    scale = min(
+        1.0, face_px * float(view.camera.T_camera_head[2, 3]) / (FACE_WIDTH_MM * float(view.camera.focal_px))
+    )
     width, height = view.camera.resized(scale).size_px
     small = torch.nn.functional.interpolate(view.image[None], (height, width), mode="area")
     return scale, linear_from_srgb(small)
@@ -106,7 +107,9 @@ def fit_light_and_albedo(
         total = weight.sum()
         for channel in range(3):
             design = basis * reflectance[:, channel, None]
-            normal = (design * weight[:, None]).T @ design / total + torch.diag(prior) * reflectance.mean() ** 2
+            normal = (design * weight[:, None]).T @ design / total + torch.diag(
+                prior
+            ) * reflectance.mean() ** 2
             # The second and later orders lean towards what all channels share.
             right = (design * weight[:, None]).T @ samples.colour[:, channel] / total
             light[channel] = torch.linalg.solve(normal, right)

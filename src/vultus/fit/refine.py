@@ -93,7 +93,13 @@ class _Look:
     """What is seen at one scale: a fixed set of visible vertices, the blurred photo, and the model around those vertices only."""
 
     def __init__(
-        self, view: View, model: MorphableModel, code: FaceCode, light: Tensor, face_px: float, options: RefineOptions
+        self,
+        view: View,
+        model: MorphableModel,
+        code: FaceCode,
+        light: Tensor,
+        face_px: float,
+        options: RefineOptions,
     ):
         samples = sample_skin(view, model, code, face_px)
         generator = torch.Generator().manual_seed(0)

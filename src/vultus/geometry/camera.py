@@ -53,7 +53,10 @@ class Camera:
         """The same view on an image ``scale`` times as large (sizes rounded)."""
         width, height = (max(1, round(side * scale)) for side in self.size_px)
         return replace(
-            self, focal_px=self.focal_px * scale, principal_px=self.principal_px * scale, size_px=(width, height)
+            self,
+            focal_px=self.focal_px * scale,
+            principal_px=self.principal_px * scale,
+            size_px=(width, height),
         )
 
     def cropped(self, left_px: float, top_px: float, size_px: tuple[int, int]) -> Camera:

@@ -60,7 +60,9 @@ def axis_angle_from_rotation(rotations: Tensor) -> Tensor:
     quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
     real, imaginary = quaternion[..., :1], quaternion[..., 1:]
     norm = imaginary.norm(dim=-1, keepdim=True)
-    scale = torch.where(norm > 1e-7, 2 * torch.atan2(norm, real) / norm.clamp_min(1e-12), 2 / real.clamp_min(0.5))
+    scale = torch.where(
+        norm > 1e-7, 2 * torch.atan2(norm, real) / norm.clamp_min(1e-12), 2 / real.clamp_min(0.5)
+    )
     return imaginary * scale
 
 
@@ -95,7 +97,9 @@ class Similarity(NamedTuple):
         return Similarity(scale, rotation, translation)
 
 
-def umeyama(source: Tensor, target: Tensor, weight: Tensor | None = None, *, with_scale: bool = True) -> Similarity:
+def umeyama(
+    source: Tensor, target: Tensor, weight: Tensor | None = None, *, with_scale: bool = True
+) -> Similarity:
     """The least-squares similarity (or rigid motion) that takes ``source`` to ``target``.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991, eq. 34-42;
@@ -120,7 +124,9 @@ def umeyama(source: Tensor, target: Tensor, weight: Tensor | None = None, *, wit
         scale = (s * sign).sum(-1) / (weight * x**2).sum((-1, -2)).clamp_min(1e-30)
     else:
         scale = torch.ones_like(s[..., 0])
-    translation = (target_mean.transpose(-1, -2) - scale[..., None, None] * rotation @ source_mean.transpose(-1, -2)).squeeze(-1)
+    translation = (
+        target_mean.transpose(-1, -2) - scale[..., None, None] * rotation @ source_mean.transpose(-1, -2)
+    ).squeeze(-1)
     return Similarity(scale, rotation, translation)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ class CoarseOptions:
     """Knobs of the coarse stage; ``focal_log_sigma`` as in :class:`~vultus.stages.views.FocalGuess`."""
 
     focal_log_sigma: float = 0.25
-    landmarks: LandmarkOptions = LandmarkOptions()
-    photometric: PhotometricOptions = PhotometricOptions()
-    refine: RefineOptions = RefineOptions()
+    landmarks: LandmarkOptions = field(default_factory=LandmarkOptions)
+    photometric: PhotometricOptions = field(default_factory=PhotometricOptions)
+    refine: RefineOptions = field(default_factory=RefineOptions)
 
 
 def fit_coarse(
@@ -39,9 +39,13 @@ def fit_coarse(
         the view with its camera posed and its focal length refined, the face, and how it went.
     """
     options = options or CoarseOptions()
-    basis = landmark_basis(model, "mediapipe478" if view.landmark_scheme == "mediapipe468" else view.landmark_scheme)
+    basis = landmark_basis(
+        model, "mediapipe478" if view.landmark_scheme == "mediapipe468" else view.landmark_scheme
+    )
     points, trust = _as_scheme(view.landmarks_px.double().numpy(), basis.mean_mm.shape[1])
-    prior = ExpressionPrior(model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T)
+    prior = ExpressionPrior(
+        model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T
+    )
     found = fit_landmarks(
         basis,
         points,
@@ -71,7 +75,9 @@ def _as_scheme(points: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]
 
 def _posed(view: View, found: LandmarkFit) -> View:
     pose = rigid_transform(_float(found.rotation), _float(found.translation))
-    return replace(view, camera=replace(view.camera, focal_px=torch.tensor(found.focal_px).float(), T_camera_head=pose))
+    return replace(
+        view, camera=replace(view.camera, focal_px=torch.tensor(found.focal_px).float(), T_camera_head=pose)
+    )
 
 
 def _report(found: LandmarkFit, trust: np.ndarray, view: View, cost: dict[str, float]) -> FitReport:
@@ -83,7 +89,9 @@ def _report(found: LandmarkFit, trust: np.ndarray, view: View, cost: dict[str, f
     error = float(np.median(np.linalg.norm(found.residual_px[trust > 0], axis=1))) / face
     advice = []
     if error > GOOD_RESIDUAL:
-        advice.append("the landmarks do not fit a head well: look at overlay.png, or bring landmarks from a file")
+        advice.append(
+            "the landmarks do not fit a head well: look at overlay.png, or bring landmarks from a file"
+        )
     if found.weight[trust > 0].mean() < 0.6:
         advice.append("much of the face seems hidden or misdetected")
     return FitReport("doubtful" if advice else "ok", tuple(advice), cost | {"reprojection": error}, 0)

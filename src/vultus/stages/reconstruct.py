@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .. import __version__
@@ -25,7 +23,9 @@ from .texture import texture
 from .views import SMALL_FACE_PX, guess_focal, make_view
 
 
-def reconstruct(image: str | Path | Tensor | np.ndarray, *, detector: Detector | None = None, **options: Any) -> Reconstruction:
+def reconstruct(
+    image: str | Path | Tensor | np.ndarray, *, detector: Detector | None = None, **options: Any
+) -> Reconstruction:
     """The largest face of a photo.
 
     Args:
@@ -50,13 +50,19 @@ def reconstruct_all(
     read = time.perf_counter()
     faces = (detector or default_detector()).detect(pixels)[: chosen.max_faces]
     if not faces:
-        raise FaceNotFound(f"{info.path or 'image'}: no face found; crop closer to the face, or try a larger or brighter photo")
+        raise FaceNotFound(
+            f"{info.path or 'image'}: no face found; crop closer to the face, or try a larger or brighter photo"
+        )
     shared = {"read": read - start, "detect": time.perf_counter() - read}
     return tuple(_one_face(pixels, info, face, chosen, shared) for face in faces)
 
 
 def _one_face(
-    pixels: Tensor, info: ImageInfo, detected: DetectedFace, options: ReconstructOptions, timings_s: dict[str, float]
+    pixels: Tensor,
+    info: ImageInfo,
+    detected: DetectedFace,
+    options: ReconstructOptions,
+    timings_s: dict[str, float],
 ) -> Reconstruction:
     model = load_model(options.model)
     timer = _Stopwatch()
@@ -66,7 +72,13 @@ def _one_face(
     view, face, report = fit_coarse(view, model, CoarseOptions(focal_log_sigma=focal.log_sigma))
     timings_s["coarse"] = timer.lap()
     if detected.box.size_px < SMALL_FACE_PX:
-        report = replace(report, advice=(*report.advice, f"the face is only {detected.box.size_px:.0f} px wide: expect a rough likeness"))
+        report = replace(
+            report,
+            advice=(
+                *report.advice,
+                f"the face is only {detected.box.size_px:.0f} px wide: expect a rough likeness",
+            ),
+        )
     result: Any = face
     if options.texture_size:
         result = texture(view, model, face, size=options.texture_size)

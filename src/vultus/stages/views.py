@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..detect import Detector, skin_mask
+from ..detect import skin_mask
 from ..detect.protocol import DetectedFace
 from ..errors import BadInput
 from ..geometry.camera import Camera, focal_px_from_mm35
@@ -16,7 +16,9 @@ from ..io.images import ImageInfo
 from .options import ReconstructOptions
 
 TYPICAL_FOCAL_OF_LONG_SIDE = 1.2  # a photo that nobody cropped
-TYPICAL_DISTANCE_MM = 900.0  # a face that fills the picture was cropped or taken from here, rarely from closer
+TYPICAL_DISTANCE_MM = (
+    900.0  # a face that fills the picture was cropped or taken from here, rarely from closer
+)
 INTEROCULAR_MM = 63.9
 EYES = {"mediapipe478": (33, 133, 362, 263), "mediapipe468": (33, 133, 362, 263), "ibug68": (36, 39, 42, 45)}
 UNSURE_LOG_SIGMA, EXIF_LOG_SIGMA = 0.25, 0.04
@@ -55,14 +57,21 @@ def guess_focal(info: ImageInfo, face: DetectedFace, options: ReconstructOptions
     if options.focal != "default" and info.focal_mm35 and not _was_cropped(info):
         return FocalGuess(focal_px_from_mm35(info.focal_mm35, info.size_px), EXIF_LOG_SIGMA, "exif")
     if options.focal == "exif":
-        raise BadInput("the photo has no usable focal length in its EXIF data; give --focal-px, --focal-mm35 or --focal auto")
-    typical = max(TYPICAL_FOCAL_OF_LONG_SIDE * max(info.size_px), TYPICAL_DISTANCE_MM * eye_distance_px(face) / INTEROCULAR_MM)
+        raise BadInput(
+            "the photo has no usable focal length in its EXIF data; give --focal-px, --focal-mm35 or --focal auto"
+        )
+    typical = max(
+        TYPICAL_FOCAL_OF_LONG_SIDE * max(info.size_px),
+        TYPICAL_DISTANCE_MM * eye_distance_px(face) / INTEROCULAR_MM,
+    )
     return FocalGuess(typical, UNSURE_LOG_SIGMA, "typical")
 
 
 def eye_distance_px(face: DetectedFace) -> float:
     """Distance between the eyes' centres in pixels, at least one; foreshortened when the head is turned."""
-    outer_right, inner_right, inner_left, outer_left = face.landmarks.points_px[list(EYES[face.landmarks.kind])]
+    outer_right, inner_right, inner_left, outer_left = face.landmarks.points_px[
+        list(EYES[face.landmarks.kind])
+    ]
     return max(float(((outer_right + inner_right) - (outer_left + inner_left)).norm() / 2), 1.0)
 
 
