@@ -226,6 +226,7 @@ def _bounded_solve(normal, right, expression, prior, first) -> np.ndarray:
     last = first + len(expression)
     fixed = np.zeros(len(right), bool)
     value = np.zeros(len(right))
+    step = value
     for _ in range(4):
         free = ~fixed
         step = value.copy()

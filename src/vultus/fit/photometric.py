@@ -99,7 +99,7 @@ def fit_light_and_albedo(
     basis = sh_basis(samples.normals) * samples.normals.new_tensor(COSINE_LOBE)
     mean, axes = model.albedo_mean[samples.ids], model.albedo[:, samples.ids]
     robust = torch.ones_like(samples.weight)
-    light = frontal_light()
+    light, residual = frontal_light(), samples.weight
     prior = torch.tensor([1e-4] + [options.light_smoothness] * 3 + [4 * options.light_smoothness] * 5)
     for _ in range(options.iterations):
         reflectance = (mean + torch.einsum("a,anc->nc", albedo, axes)).clamp(0.01, 1)

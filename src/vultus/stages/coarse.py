@@ -68,9 +68,9 @@ def _as_scheme(points: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]
     if len(points) < number:
         trust[len(points) :] = 0
         points = np.concatenate([points, np.tile(points.mean(0), (number - len(points), 1))])
-    unknown = ~np.isfinite(points).all(1)
+    unknown = ~np.isfinite(points).all(axis=1)
     trust[unknown] = 0
-    return np.where(unknown[:, None], points[~unknown].mean(0), points), trust
+    return np.where(np.expand_dims(unknown, 1), np.nanmean(points, axis=0), points), trust
 
 
 def _posed(view: View, found: LandmarkFit) -> View:
