@@ -40,7 +40,7 @@ class RefineOptions:
     face_px: tuple[float, ...] = (70.0, 140.0)
     steps: int = 16
     num_samples: int = 1500
-    information: float = 150.0
+    information: float = 80.0
     noise: float = 0.08
     outlier: float = 2.0
     step_size: float = 0.1
