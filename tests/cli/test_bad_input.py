@@ -167,6 +167,8 @@ def test_two_runs_on_the_same_folder(tmp_path):
 def test_a_corrupted_licensed_model(tmp_path):
     face_of(111).save(tmp_path / "a.png")
     (tmp_path / "ict.npz").write_bytes(b"PK\x03\x04 this is no model")
+    (tmp_path / "generic_neutral_mesh.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
+    (tmp_path / "vertex_indices.json").write_text(json.dumps({"idx_to_landmark_verts": list(range(68))}))
     result = run(
         "reconstruct", tmp_path / "a.png", "-o", tmp_path / "out", "--model", f"ict:{tmp_path / 'ict.npz'}"
     )

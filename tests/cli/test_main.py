@@ -89,6 +89,8 @@ def test_signals_end_cleanly_and_keep_what_is_finished(tmp_path, photos, number,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell starts background jobs with interrupts ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as process:
         assert process.stderr is not None
