@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from random_heads import SIZE_PX, random_heads
 from scans import read_canonical
-from schemes import AFLW21_FROM_478, IBUG68_FROM_478
+from schemes import AFLW21_FROM_478, IBUG68_FROM_478, LIDS_AND_LIPS
 from scipy.spatial import cKDTree
 from store import write_deterministic
 
@@ -118,7 +118,7 @@ def cast(points, fragments, projected, triangles, mean, camera) -> np.ndarray:
     return hits
 
 
-def make_table(hits, angles, tree) -> tuple[np.ndarray, np.ndarray]:
+def make_table(model, hits, angles) -> tuple[np.ndarray, np.ndarray]:
     """Mean place per bin, on the surface: triangle ids (y, p, l) and barycentric (y, p, l, 3)."""
     weight = hat(angles[:, 0], YAW_DEG)[:, :, None] * hat(angles[:, 1], PITCH_DEG)[:, None, :]
     good = np.isfinite(hits[:, :, 0])
@@ -127,9 +127,27 @@ def make_table(hits, angles, tree) -> tuple[np.ndarray, np.ndarray]:
     # A bin with few looks leans on the all-pose mean.
     overall = total.sum((0, 1)) / np.maximum(count.sum((0, 1)), 1e-9)[:, None]
     place = (total + 2.0 * overall) / (count + 2.0)[..., None]
-    found = tree.query(place.reshape(-1, 3))
-    shape = place.shape[:3]
-    return found.triangle_ids.reshape(shape), found.barycentric.reshape(*shape, 3)
+    return on_surface(model, place)
+
+
+def on_surface(model, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest point of the mean head's skin to (..., l, 3) places; irises go to the eyeballs, lids must not (they would not blink).
+
+    Returns:
+        triangle ids (..., l) of the whole model and barycentric weights (..., l, 3).
+    """
+    mean = model.mean_mm.numpy().astype(float)
+    hidden = (model.regions["inner_mouth"] | model.regions["eye_sockets"])[model.triangles].any(1)
+    ids = np.empty(place.shape[:-1], np.int64)
+    barycentric = np.empty(place.shape)
+    for part, rows in (((0,), slice(0, 468)), ((1, 2), slice(468, 478))):
+        chosen = torch.isin(model.part_of_triangle, torch.tensor(part)) & ~hidden
+        own = chosen.nonzero().squeeze(-1).numpy()
+        found = TriangleTree(mean, model.triangles[chosen].numpy()).query(place[..., rows, :].reshape(-1, 3))
+        shape = place[..., rows, :].shape
+        ids[..., rows] = own[found.triangle_ids].reshape(shape[:-1])
+        barycentric[..., rows, :] = found.barycentric.reshape(shape)
+    return ids, barycentric
 
 
 def residuals_mm(model, data, triangle_ids, barycentric) -> np.ndarray:
@@ -197,18 +215,12 @@ def main() -> None:
     mirror_478 = landmark_mirror(canonical)
     train = np.arange(len(data["hits"])) < TRAIN_SHARE * len(data["hits"])
     part = lambda mask: {key: value[mask] for key, value in data.items()}  # noqa: E731
-    surface = torch.cat([model.part_triangles(p) for p in ("skin", "eye_left", "eye_right")])
-    ids = torch.cat([torch.nonzero(model.part_of_triangle == i).squeeze(-1) for i in range(3)]).numpy()
-    outer = ~(model.regions["inner_mouth"] | model.regions["eye_sockets"])[surface].any(1).numpy()
-    mean = model.mean_mm.numpy().astype(float)
-    tree = TriangleTree(mean, surface.numpy()[outer])
     good = train
     for _ in range(
         3
     ):  # pictures in which the detector saw something else would pull the means: find them, leave them out
         both = mirrored(part(good), mirror_478)
-        triangle_ids, barycentric = make_table(both["hits"], both["angles"], tree)
-        triangle_ids = ids[outer][triangle_ids]
+        triangle_ids, barycentric = make_table(model, both["hits"], both["angles"])
         error = np.median(
             np.linalg.norm(residuals_mm(model, data, triangle_ids, barycentric), axis=-1), axis=1
         )
@@ -216,9 +228,9 @@ def main() -> None:
     held_out = part(~train & (error < WRONG_FACE_MM))
     print(f"{good.sum()} of {train.sum()} pictures used; in the others the detector saw something else")
 
-    nearest = nearest_table(model, canonical, tree, data)
+    nearest = nearest_table(model, canonical, data)
     everywhere = lambda x: np.broadcast_to(x, (len(YAW_DEG), len(PITCH_DEG), *x.shape)).copy()  # noqa: E731
-    before = residuals_mm(model, held_out, everywhere(ids[outer][nearest[0]]), everywhere(nearest[1]))
+    before = residuals_mm(model, held_out, everywhere(nearest[0]), everywhere(nearest[1]))
     after = residuals_mm(model, held_out, triangle_ids, barycentric)
     frontal = np.abs(held_out["angles"][:, 0]) < 30
     for name, gap in (("nearest-point table", before), ("calibrated table", after)):
@@ -243,7 +255,7 @@ def landmark_mirror(canonical: np.ndarray) -> np.ndarray:
     return mirror
 
 
-def nearest_table(model, canonical, tree, data) -> tuple[np.ndarray, np.ndarray]:
+def nearest_table(model, canonical, data) -> tuple[np.ndarray, np.ndarray]:
     """The table people use without calibration: MediaPipe's canonical mesh laid on the mean head, nearest points."""
     from vultus.evaluate.scan import align_points
 
@@ -252,8 +264,7 @@ def nearest_table(model, canonical, tree, data) -> tuple[np.ndarray, np.ndarray]
     eyes_and_mouth = np.array([33, 133, 362, 263, 1, 61, 291])
     laid = align_points(canonical[eyes_and_mouth], places[eyes_and_mouth], with_scale=True).apply(canonical)
     laid = np.concatenate([laid, places[468:]])
-    found = tree.query(laid)
-    return found.triangle_ids, found.barycentric
+    return on_surface(model, laid)
 
 
 def error_statistics(model, data, triangle_ids, barycentric, mirror_478) -> tuple[np.ndarray, np.ndarray]:
@@ -277,6 +288,11 @@ def error_statistics(model, data, triangle_ids, barycentric, mirror_478) -> tupl
         print(
             f"yaw {YAW_DEG[y]:4.0f}: error {np.sqrt((share[:, None] * flat**2).sum(0).mean()):.2f} mm per axis, modes explain {explained:.0%}"
         )
+    # Drawn bald heads confuse the detector more than photos do: on 7 portraits (studio, astronaut) halved modes reproject best. Lids
+    # and lips are edges that it follows closely; their error belongs to the expressions drawn here, not to the detector.
+    modes[:] *= 0.5
+    modes[:, :, LIDS_AND_LIPS] *= 0.1
+    spread[:, :, np.setdiff1d(np.arange(478), LIDS_AND_LIPS)] += 0.3
     return modes, spread
 
 
