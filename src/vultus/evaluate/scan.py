@@ -76,7 +76,7 @@ def align_to_scan(
     start: Alignment,
     *,
     with_scale: bool,
-    max_steps: int = 60,
+    max_steps: int = 20,
 ) -> Alignment:
     """Refine an alignment by point-to-plane ICP from the scan's points to the mesh.
 
@@ -86,7 +86,8 @@ def align_to_scan(
 
     Args:
         vertices: "v 3" mesh, triangles "f 3". scan_points: "n 3", the part of the scan to explain.
-        start: from landmarks. with_scale: similarity rather than rigid (the scale then stays that of ``start``).
+        start: from landmarks. with_scale: similarity; else the scale of ``start`` stays.
+        max_steps: on imperfect meshes the score settles within 0.003 mm in eight and then jitters with the matching.
     """
     tree = TriangleTree(vertices, triangles)
     corners = vertices[triangles]
@@ -121,7 +122,7 @@ def align_to_scan(
         moved_by_mm = np.linalg.norm(step[3:6]) + size_mm * (
             np.linalg.norm(step[:3]) + abs(step[6] if with_scale else 0)
         )
-        if moved_by_mm < 1e-3:
+        if moved_by_mm < 5e-3:
             break
     return back.inverse()
 
