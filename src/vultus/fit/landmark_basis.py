@@ -32,12 +32,18 @@ class LandmarkBasis:
         nearest = np.abs(self.table.yaw_deg.numpy() - yaw_deg).argmin()
         return self.error_modes_mm[nearest].astype(float)
 
-    def at(self, yaw_deg: float, pitch_deg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Mean (l, 3), identity (k, l, 3), expression (e, l, 3) and spread (l,) at one pose, float64."""
+    def at(
+        self, yaw_deg: float, pitch_deg: float, *, moving: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Mean (l, 3), identity (k, l, 3), expression (e, l, 3) and spread (l,) at one pose, float64.
+
+        With ``moving=False`` identity and expression are empty: most of the time goes into mixing them.
+        """
         weight = bin_weight(self.table, yaw_deg, pitch_deg)
         active = np.flatnonzero(weight)
         mix = weight[active].astype(np.float32)
-        parts = (self.mean_mm, self.identity_mm, self.expression_mm, self.spread_mm)
+        count = None if moving else 0
+        parts = (self.mean_mm, self.identity_mm[:, :count], self.expression_mm[:, :count], self.spread_mm)
         return tuple(np.tensordot(mix, part[active], 1).astype(float) for part in parts)  # type: ignore[return-value]
 
 

@@ -103,7 +103,7 @@ def fit_landmarks(
         fit = _step(
             basis, fit, landmarks_px, principal_px, focal_px, expression_prior, options, trust, code=True
         )
-        if abs(previous - fit.cost) < 1e-4 * fit.cost:
+        if abs(previous - fit.cost) < 1e-3 * fit.cost:
             break
     return fit
 
@@ -112,7 +112,7 @@ def _first_pose(basis, landmarks_px, principal_px, focal_px, trust) -> tuple[np.
     """Scaled orthographic pose of the mean head (DeMenthon and Davis 1995, "POS"), tried from several yaw bins; the best fits best."""
     best = (np.inf, np.eye(3), np.zeros(3))
     for yaw in (0.0, -50.0, 50.0):
-        mean, _, _, spread = basis.at(yaw, 0.0)
+        mean, _, _, spread = basis.at(yaw, 0.0, moving=False)
         weight = trust / (spread**2 + 1)
         centre3, centre2 = (weight @ mean) / weight.sum(), (weight @ landmarks_px) / weight.sum()
         x, y = mean - centre3, landmarks_px - centre2
@@ -134,8 +134,10 @@ def _step(
     basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options, trust, *, code
 ) -> LandmarkFit:
     """One Gauss-Newton step of the MAP objective; returns the moved fit with weights and cost of the point it started from."""
-    mean, identity, expression, spread = basis.at(*pose_angles_deg(fit.rotation)[:2])
-    shape = mean + np.tensordot(fit.identity, identity, 1) + np.tensordot(fit.expression, expression, 1)
+    mean, identity, expression, spread = basis.at(*pose_angles_deg(fit.rotation)[:2], moving=code)
+    shape = mean
+    if code:  # before the first such step identity and expression are zero
+        shape = mean + np.tensordot(fit.identity, identity, 1) + np.tensordot(fit.expression, expression, 1)
     turned = shape @ fit.rotation.T
     camera = turned + fit.translation
     depth = camera[:, 2]
