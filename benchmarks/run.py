@@ -14,7 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# One thread: on a machine that others use, OpenMP's waiting threads made a photo twenty times slower. speed.py asks for two itself.
+for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 import consistency
 import photos
 import self_consistency
