@@ -6,7 +6,6 @@
 are skipped, and named, when DIR is absent. Exit status 1 if a goal was missed.
 """
 
-# ruff: noqa: E402 (threads are chosen before torch is imported)
 from __future__ import annotations
 
 import argparse
