@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from .landmark_basis import LandmarkBasis
 
@@ -201,7 +202,7 @@ def _step(
     )
     focal = fit.focal_px * float(np.exp(np.clip(step[6], -0.3, 0.3)))
     return LandmarkFit(
-        rotation=rotation_matrix(step[:3]) @ fit.rotation,
+        rotation=Rotation.from_rotvec(step[:3]).as_matrix() @ fit.rotation,
         # A new focal length means a new distance: only their ratio is well known, so they move together.
         translation=(fit.translation + step[3:6]),
         focal_px=focal,
@@ -253,13 +254,3 @@ def pose_angles_deg(rotation: np.ndarray) -> tuple[float, float, float]:
         float(np.degrees(np.arctan2(r[2, 1], r[2, 2]))),
         float(np.degrees(np.arctan2(r[1, 0], r[0, 0]))),
     )
-
-
-def rotation_matrix(axis_angle: np.ndarray) -> np.ndarray:
-    """Rodrigues' formula for one vector in radians."""
-    angle = float(np.linalg.norm(axis_angle))
-    if angle < 1e-12:
-        return np.eye(3)
-    x, y, z = axis_angle / angle
-    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * (skew @ skew)
