@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.light import COSINE_LOBE, sh_basis
+from ..geometry.light import COSINE_LOBE, frontal_light, sh_basis
 from ..geometry.mesh import vertex_normals
 from ..geometry.view import View
 from ..model.face import FaceCode
@@ -89,8 +89,6 @@ def fit_light_and_albedo(
     Returns:
         light, albedo, and the median absolute residual in linear RGB (NaN when no skin is seen: mean albedo, frontal light).
     """
-    from ..geometry.light import frontal_light
-
     num_axes = len(model.albedo)
     samples = sample_skin(view, model, code, options.face_px)
     albedo = torch.zeros(num_axes)

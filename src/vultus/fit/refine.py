@@ -70,10 +70,11 @@ def refine(
     factor = np.linalg.cholesky(landmark_normal + 1e-6 * np.eye(len(landmark_normal)))
     unwhiten = torch.from_numpy(np.linalg.inv(factor).T.copy()).float()
     whitened = torch.zeros(len(unwhiten), requires_grad=True)
-    for face_px in options.face_px:
+    for scale, face_px in enumerate(options.face_px):
         moved_view, moved_code = _moved(view, code, unwhiten @ whitened.detach())
-        light, albedo, cost = fit_light_and_albedo(moved_view, model, moved_code, photometric)
-        code = replace(code, albedo=albedo)
+        if scale > 0:  # at the first scale nothing has moved yet
+            light, albedo, cost = fit_light_and_albedo(moved_view, model, moved_code, photometric)
+            code = replace(code, albedo=albedo)
         look = _Look(moved_view, model, replace(moved_code, albedo=albedo), light, face_px, options)
         optimiser = torch.optim.Adam([whitened], lr=options.step_size)
         for _ in range(options.steps):
