@@ -35,17 +35,62 @@ class CoarseFace:
     T_camera_head: Tensor
     light: Tensor
 
+    @property
+    def coarse(self) -> CoarseFace:
+        """Itself: every level answers this."""
+        return self
+
+
+@dataclass(frozen=True)
+class DeformedFace:
+    """A coarse face moved to where the photo shows it: what no morphable model knows about one person.
+
+    Attributes:
+        coarse: what the deformation is added to; its light and albedo explain the photo on the deformed shape.
+        deformation_mm: "3 m m" offsets over the face chart, head frame (:mod:`vultus.model.deformation`).
+    """
+
+    coarse: CoarseFace
+    deformation_mm: Tensor
+
+
+@dataclass(frozen=True)
+class DetailedFace:
+    """A deformed face with wrinkles.
+
+    Attributes:
+        deformed: what the displacement is added to.
+        displacement_mm: "h w" offsets over the face chart along the outward normal.
+    """
+
+    deformed: DeformedFace
+    displacement_mm: Tensor
+
+    @property
+    def coarse(self) -> CoarseFace:
+        """Code, pose and light."""
+        return self.deformed.coarse
+
+
+Geometry = CoarseFace | DeformedFace | DetailedFace
+"""A face without images: the three levels."""
+
 
 @dataclass(frozen=True)
 class TexturedFace:
-    """A coarse face with images to wrap around it.
+    """A face of any level with images to wrap around it.
 
     Attributes:
-        coarse: the geometry.
+        geometry: the shape.
         texture: part name -> "3 h w" sRGB image in that part's texture coordinates.
         observed: "h w" in [0, 1], how much of each skin texel comes from the photo rather than from completion.
     """
 
-    coarse: CoarseFace
+    geometry: Geometry
     texture: Mapping[str, Tensor]
     observed: Tensor
+
+    @property
+    def coarse(self) -> CoarseFace:
+        """Code, pose and light."""
+        return self.geometry.coarse

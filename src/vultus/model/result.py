@@ -10,7 +10,7 @@ from typing import Any
 from ..geometry.camera import Camera
 from ..geometry.mesh import Mesh
 from ..geometry.view import View
-from .face import CoarseFace, TexturedFace
+from .face import CoarseFace, Geometry, TexturedFace
 from .morphable import MorphableModel
 
 
@@ -43,7 +43,7 @@ class Reconstruction:
 
     model: MorphableModel
     view: View
-    face: CoarseFace | TexturedFace
+    face: Geometry | TexturedFace
     report: FitReport
     timings_s: Mapping[str, float]
     provenance: Mapping[str, Any]
@@ -51,7 +51,12 @@ class Reconstruction:
     @property
     def coarse(self) -> CoarseFace:
         """Code, pose and light."""
-        return self.face.coarse if isinstance(self.face, TexturedFace) else self.face
+        return self.face.coarse
+
+    @property
+    def geometry(self) -> Geometry:
+        """The face without images, at its level."""
+        return self.face.geometry if isinstance(self.face, TexturedFace) else self.face
 
     @property
     def camera(self) -> Camera:
