@@ -59,9 +59,15 @@ def shrunk_photo(view: View, face_px: float) -> tuple[float, Tensor]:
     return scale, linear_from_srgb(small)
 
 
-def sample_skin(view: View, model: MorphableModel, code: FaceCode, face_px: float) -> SkinSamples:
-    """Look the photo up at every skin vertex that faces the camera, is not hidden and lies in the skin mask."""
-    vertices = model.vertices(code)
+def sample_skin(
+    view: View, model: MorphableModel, code: FaceCode, face_px: float, vertices: Tensor | None = None
+) -> SkinSamples:
+    """Look the photo up at every skin vertex that faces the camera, is not hidden and lies in the skin mask.
+
+    Args:
+        vertices: "v 3", head frame, of a face that has more to it than its code; the code's own when omitted.
+    """
+    vertices = model.vertices(code) if vertices is None else vertices
     scale, image = shrunk_photo(view, face_px)
     camera = view.camera.resized(scale)
     mask = torch.nn.functional.interpolate(view.skin_mask[None, None].float(), image.shape[2:], mode="area")
@@ -79,18 +85,25 @@ def sample_skin(view: View, model: MorphableModel, code: FaceCode, face_px: floa
 
 
 def fit_light_and_albedo(
-    view: View, model: MorphableModel, code: FaceCode, options: PhotometricOptions
+    view: View,
+    model: MorphableModel,
+    code: FaceCode,
+    options: PhotometricOptions,
+    vertices: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, float]:
     """Spherical-harmonics light "3 9" and albedo coefficients "a", by alternating robust linear least squares.
 
     Both are linear given the other: colour = albedo(code) * (basis(normal) @ light). Light and skin colour cannot be told apart
     (a bright room and light skin look the same); the unit prior of the albedo and grey light decide.
 
+    Args:
+        vertices: as in :func:`sample_skin`.
+
     Returns:
         light, albedo, and the median absolute residual in linear RGB (NaN when no skin is seen: mean albedo, frontal light).
     """
     num_axes = len(model.albedo)
-    samples = sample_skin(view, model, code, options.face_px)
+    samples = sample_skin(view, model, code, options.face_px, vertices)
     albedo = torch.zeros(num_axes)
     if len(samples.ids) < 50:
         return frontal_light(), albedo, float("nan")

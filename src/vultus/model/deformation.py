@@ -17,7 +17,7 @@ from scipy.sparse.linalg import lsqr, splu
 from torch import Tensor
 
 from ..errors import BadInput
-from .face import CoarseFace, Geometry
+from .face import CoarseFace, DetailedFace, Geometry
 from .morphable import FaceChart, MorphableModel
 
 REACH_MM = 30.0
@@ -79,7 +79,7 @@ def face_vertices(model: MorphableModel, face: Geometry) -> Tensor:
     """
     if isinstance(face, CoarseFace):
         return model.vertices(face.code)
-    deformed = getattr(face, "deformed", face)
+    deformed = face.deformed if isinstance(face, DetailedFace) else face
     return model.vertices(face.coarse.code) + deformation_offsets(model, deformed.deformation_mm)
 
 
@@ -100,7 +100,7 @@ def deformation_operator(model: MorphableModel, size: int) -> DeformationOperato
     """
     key = (id(model), size)
     if key not in _cache or _cache[key][0] is not model:
-        matrix = (_followers(model) @ _bilinear(_chart_of(model), size)).tocsr().astype(np.float32)
+        matrix = sparse.csr_matrix(_followers(model) @ _bilinear(_chart_of(model), size), dtype=np.float32)
         matrix.sum_duplicates()
         coo = matrix.tocoo()
         place = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
@@ -144,7 +144,10 @@ def _followers(model: MorphableModel) -> sparse.csr_matrix:
         inside = torch.isfinite(_chart_of(model).uv[:, 0]).numpy()
         own = sparse.diags(inside.astype(float))
         _follow_cache.clear()
-        _follow_cache[id(model)] = (model, (own + _extension(model, inside) + _lashes(model, inside)).tocsr())
+        _follow_cache[id(model)] = (
+            model,
+            sparse.csr_matrix(own + _extension(model, inside) + _lashes(model, inside)),
+        )
     return _follow_cache[id(model)][1]
 
 
@@ -158,8 +161,8 @@ def _extension(model: MorphableModel, inside: np.ndarray) -> sparse.csr_matrix:
     num_vertices = len(vertices)
     pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     length = np.linalg.norm(vertices[pairs[:, 0]] - vertices[pairs[:, 1]], axis=1) + 1e-9
-    graph = sparse.coo_matrix((length, pairs.T), shape=(num_vertices, num_vertices)).tocsr()
-    graph = graph.maximum(graph.T)  # type: ignore[attr-defined]
+    one_way = sparse.csr_matrix((length, pairs.T), shape=(num_vertices, num_vertices))
+    graph = sparse.csr_matrix(one_way.maximum(one_way.T))
     distance = csgraph.dijkstra(
         graph, directed=False, indices=np.flatnonzero(inside), min_only=True, limit=REACH_MM
     )
@@ -178,8 +181,8 @@ def _extension(model: MorphableModel, inside: np.ndarray) -> sparse.csr_matrix:
         (_NET / net.data, (np.flatnonzero(hidden)[net.row], net.col)), shape=graph.shape
     ).tocsr()
     pull = pull + pull.T
-    energy = (energy + sparse.diags(pull.sum(1).A1) - pull).tocsr()
-    held = np.flatnonzero(inside & (np.abs(energy[free]).sum(0).A1 > 0))
+    energy = sparse.csr_matrix(energy + sparse.diags(np.asarray(pull.sum(1)).ravel()) - pull)
+    held = np.flatnonzero(inside & (np.asarray(np.abs(energy[free]).sum(0)).ravel() > 0))
     regular = energy[free][:, free] + 1e-9 * sparse.identity(len(free))
     weights = -splu(regular.tocsc()).solve(energy[free][:, held].toarray())
     weights[np.abs(weights) < _NEGLIGIBLE] = 0

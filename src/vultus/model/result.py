@@ -10,6 +10,7 @@ from typing import Any
 from ..geometry.camera import Camera
 from ..geometry.mesh import Mesh
 from ..geometry.view import View
+from .deformation import face_vertices
 from .face import CoarseFace, Geometry, TexturedFace
 from .morphable import MorphableModel
 
@@ -65,8 +66,8 @@ class Reconstruction:
 
     @property
     def mesh(self) -> Mesh:
-        """The head with the photo's expression, head frame, millimetres."""
-        return self.model.mesh(self.coarse.code)
+        """The head with the photo's expression at its level, head frame, millimetres."""
+        return Mesh(face_vertices(self.model, self.geometry), self.model.topology)
 
     def save(self, directory: str | Path, **options: Any) -> Path:
         """Write ``reconstruction.json``, meshes, textures and the overlay; see :func:`vultus.io.result.save`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from ..fit.landmark_basis import landmark_basis
+from ..fit.landmark_basis import LandmarkBasis, landmark_basis
 from ..fit.landmarks import ExpressionPrior, LandmarkFit, LandmarkOptions, fit_landmarks
 from ..fit.photometric import PhotometricOptions
 from ..fit.refine import RefineOptions, refine
@@ -39,10 +39,7 @@ def fit_coarse(
         the view with its camera posed and its focal length refined, the face, and how it went.
     """
     options = options or CoarseOptions()
-    basis = landmark_basis(
-        model, "mediapipe478" if view.landmark_scheme == "mediapipe468" else view.landmark_scheme
-    )
-    points, trust = _as_scheme(view.landmarks_px.double().numpy(), basis.mean_mm.shape[1])
+    basis, points, trust = known_landmarks(view, model)
     prior = ExpressionPrior(
         model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T
     )
@@ -60,6 +57,13 @@ def fit_coarse(
     posed, code, light, cost = refine(posed, model, code, found.normal, options.photometric, options.refine)
     face = CoarseFace(code, posed.camera.T_camera_head, light)
     return posed, face, _report(found, trust, view, {"landmarks": found.cost, "photometric": cost})
+
+
+def known_landmarks(view: View, model: MorphableModel) -> tuple[LandmarkBasis, np.ndarray, np.ndarray]:
+    """The basis that a view's landmarks belong to, their positions (l, 2) in its order, and which may be trusted (l,)."""
+    scheme = "mediapipe478" if view.landmark_scheme == "mediapipe468" else view.landmark_scheme
+    basis = landmark_basis(model, scheme)
+    return basis, *_as_scheme(view.landmarks_px.double().numpy(), basis.mean_mm.shape[1])
 
 
 def _as_scheme(points: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

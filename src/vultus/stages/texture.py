@@ -8,20 +8,26 @@ from torch import Tensor
 
 from ..geometry.mesh import vertex_normals
 from ..geometry.view import View
-from ..model.face import CoarseFace, TexturedFace
+from ..model.deformation import face_vertices
+from ..model.face import Geometry, TexturedFace
 from ..model.morphable import MorphableModel
+from ..render.bake import bake, dilate
 from ..render.shade import linear_from_srgb
+from .deformed import Realign
 from .eye_colour import measure_eye, share_colour
 from .eye_texture import eye_texture
 from .mouth_and_lashes import lash_texture, mouth_texture, plain_texture
 from .photo_evidence import depth_buffer, texels_of
+from .realign import realignment_flow, warp_by_flow
 from .skin_texture import skin_texture
 from .surface_colour import model_colour, white_exposure
 
 _LOOK_SIZE = 128
 
 
-def texture(view: View, model: MorphableModel, coarse: CoarseFace, *, size: int = 1024) -> TexturedFace:
+def texture(
+    view: View, model: MorphableModel, face: Geometry, *, size: int = 1024, realign: Realign = "on"
+) -> TexturedFace:
     """Texture every part of a head: the photo where it shows the part, what is likely elsewhere.
 
     The textures show the face as lit in the photo. Nothing here is differentiable.
@@ -29,15 +35,28 @@ def texture(view: View, model: MorphableModel, coarse: CoarseFace, *, size: int 
     Args:
         view: the photo; its camera is posed (``T_camera_head``).
         model: any with texture coordinates. Only one that mirrors its texture about u = 1/2 gets mirrored completion.
+        face: of any level.
         size: texels per side of the skin's texture.
+        realign: for ablations, whether the skin is looked up with the deformed shape, or with the coarse one, as is or warped.
 
     Raises:
         BadInput: the model has no texture coordinates.
     """
     with torch.no_grad():
-        vertices = model.vertices(coarse.code)
+        coarse, vertices = face.coarse, face_vertices(model, face)
         buffer = depth_buffer(view, model, vertices)
-        skin, observed = skin_texture(view, model, coarse, vertices, buffer, size)
+        if realign == "on":
+            skin, observed = skin_texture(view, model, coarse, vertices, buffer, size)
+        else:
+            unmoved = model.vertices(coarse.code)
+            skin, observed = skin_texture(
+                view, model, coarse, unmoved, depth_buffer(view, model, unmoved), size
+            )
+            if realign == "flow":
+                both = warp_by_flow(
+                    torch.cat([skin, observed[None]]), _flow(view, model, unmoved, vertices, size)
+                )
+                skin, observed = both[:3], both[3]
         textures = {model.part_names[0]: skin}
         normals = vertex_normals(view.camera.to_camera(vertices), model.triangles)
         exposure = white_exposure(model, normals, coarse.light)
@@ -55,7 +74,15 @@ def texture(view: View, model: MorphableModel, coarse: CoarseFace, *, size: int 
                 textures[part] = lash_texture(model, part, _lid_colour(model, skin), exposure)
             else:
                 textures[part] = plain_texture(model, part, colours)
-        return TexturedFace(coarse, textures, observed)
+        return TexturedFace(face, textures, observed)
+
+
+def _flow(view: View, model: MorphableModel, unmoved: Tensor, vertices: Tensor, size: int) -> Tensor:
+    """The published re-alignment "2 s s" between two shapes, in texels of the skin's texture."""
+    skin = (model.part_of_triangle == 0).nonzero().squeeze(-1)
+    projected = torch.cat([view.camera.project(points)[:, :2] for points in (unmoved, vertices)], 1)
+    before, after = dilate(*bake(projected, model.topology, skin, size)).split(2)
+    return realignment_flow(before, after)
 
 
 def _lid_colour(model: MorphableModel, skin: Tensor) -> Tensor:

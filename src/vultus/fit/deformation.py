@@ -1,0 +1,213 @@
+"""The deformation fit: offsets over the face chart that bring a coarse face to where the photo shows it.
+
+Everything known is put into one least-squares problem over the map: landmarks, shading and outline as linear terms in the vertices
+(:mod:`.linear_terms`), openings that must stay closed, and a Gaussian prior (:mod:`.smoothness`). The terms are made anew around the
+current face with new robust weights (Gauss-Newton), on maps of 16, 32 and then 64 texels. The normal equations are solved by conjugate
+gradients on the prior's own scale: preconditioned with its covariance, which spreads every force smoothly over the skin (a Sobolev gradient:
+Nicolet, Jacobson and Jakob, "Large steps in inverse rendering of geometry", SIGGRAPH Asia 2021) and leaves only the few directions
+that the photo says something about to be found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from ..geometry.view import View
+from ..model.deformation import deformation_operator
+from ..model.face import CoarseFace
+from ..model.morphable import MorphableModel
+from .contour import PUBLISHED_WIDTH_MM, RowExtent, outline_region, outline_vertices, row_extent
+from .landmark_basis import LandmarkBasis
+from .linear_terms import (
+    LinearTerm,
+    contour_term_1d,
+    contour_term_2d,
+    landmark_term,
+    photometric_term,
+)
+from .openings import Openings, lid_term, lip_term, openings_of
+from .outline import Outline
+from .photometric import sample_skin
+from .smoothness import MapPrior, PriorOptions, map_prior
+
+Contour = Literal["none", "1d", "2d"]
+
+
+@dataclass(frozen=True)
+class DeformationOptions:
+    """Knobs of :func:`fit_deformation`.
+
+    Attributes:
+        prior: what the map is like.
+        contour: which outline cost, see :mod:`vultus.fit.contour`.
+        sizes: texels per side of the maps, coarse to fine. iterations: Gauss-Newton steps on each. steps: conjugate-gradient steps of each.
+        face_px: the photo is looked at with the face about this wide.
+        noise: relative brightness error of a pixel that is normal. outlier: multiples of it beyond which it loses its influence.
+        pixel_correlation_mm: skin of this diameter counts as one pixel. light_error: of the coarse light, relative.
+        landmark_noise_mm, landmark_correlation, landmark_outlier: as in :class:`~vultus.fit.landmarks.LandmarkOptions`.
+        contour_noise_mm: of the photo's outline. contour_scale_mm: distance beyond which the outline is more likely wrong.
+        contour_correlation_mm: outline of this length counts as one observation.
+        photometric, landmarks: False leaves the term out.
+    """
+
+    prior: PriorOptions = field(default_factory=PriorOptions)
+    contour: Contour = "2d"
+    sizes: tuple[int, ...] = (16, 32, 64)
+    iterations: int = 2
+    steps: int = 30
+    face_px: float = 140.0
+    noise: float = 0.12
+    outlier: float = 2.0
+    pixel_correlation_mm: float = 8.0
+    light_error: float = 0.1
+    landmark_noise_mm: float = 0.5
+    landmark_correlation: float = 10.0
+    landmark_outlier: float = 4.0
+    contour_noise_mm: float = 1.0
+    contour_scale_mm: float = 3.0
+    contour_correlation_mm: float = 10.0
+    photometric: bool = True
+    landmarks: bool = True
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the photo says, found before the fit.
+
+    Attributes:
+        basis: the model's landmarks. points_px: (l, 2). trust: (l,).
+        outline: of the face in the photo, for the two-dimensional contour. rows: of the skin mask, for the published one.
+    """
+
+    basis: LandmarkBasis
+    points_px: np.ndarray
+    trust: np.ndarray
+    outline: Outline | None = None
+    rows: RowExtent | None = None
+
+
+@dataclass(frozen=True)
+class DeformationFit:
+    """A map "3 m m" and name of each term -> cost before the last step."""
+
+    deformation_mm: Tensor
+    cost: dict[str, float]
+    iterations: int
+
+
+def evidence_of(
+    view: View, basis: LandmarkBasis, points_px: np.ndarray, trust: np.ndarray, outline: Outline | None
+) -> Evidence:
+    """Landmarks, the outline if there is one, and the extent of the skin mask."""
+    return Evidence(basis, points_px, trust, outline, row_extent(view.skin_mask))
+
+
+def fit_deformation(
+    view: View, model: MorphableModel, coarse: CoarseFace, evidence: Evidence, options: DeformationOptions
+) -> DeformationFit:
+    """The most probable deformation map of a posed view.
+
+    Args:
+        view: posed. coarse: its code, light and albedo stay as they are.
+    """
+    base = model.vertices(coarse.code)
+    openings = openings_of(model, base)
+    region = outline_region(model)
+    size = options.sizes[0]
+    values = torch.zeros(3, size, size)
+    cost: dict[str, float] = {}
+    count = 0
+    for size in options.sizes:
+        values = torch.nn.functional.interpolate(values[None], (size, size), mode="bilinear")[0]
+        operator = deformation_operator(model, size)
+        prior = map_prior(model, size, options.prior)
+        for _ in range(options.iterations):
+            vertices = base + operator.offsets_mm(values)
+            terms = _terms(view, model, coarse, vertices, base, openings, region, evidence, options)
+            flat = values.flatten(1).T.double().numpy()
+            flat = flat + _solve(terms, operator.matrix, prior, flat, options.steps)
+            values = torch.from_numpy(flat.T.reshape(values.shape)).float()
+            cost = {name: term.energy() for name, term in terms.items()} | {"prior": prior.energy(flat)}
+            count += 1
+    return DeformationFit(values, cost, count)
+
+
+def _terms(
+    view: View,
+    model: MorphableModel,
+    coarse: CoarseFace,
+    vertices: Tensor,
+    base: Tensor,
+    openings: Openings,
+    region: Tensor,
+    evidence: Evidence,
+    options: DeformationOptions,
+) -> dict[str, LinearTerm]:
+    """Everything that is known, around the current vertices."""
+    camera = view.camera
+    terms = {"lids": lid_term(openings, vertices), "lips": lip_term(openings, vertices - base)}
+    if options.photometric and np.isfinite(coarse.light.numpy()).all():
+        samples = sample_skin(view, model, coarse.code, options.face_px, vertices)
+        terms["photometric"] = photometric_term(
+            model, coarse, vertices, samples, noise=options.noise, outlier=options.outlier,
+            correlation_mm=options.pixel_correlation_mm, light_error=options.light_error,
+        )  # fmt: skip
+    if options.landmarks:
+        terms["landmarks"] = landmark_term(
+            model, evidence.basis, camera, vertices, evidence.points_px, evidence.trust,
+            noise_mm=options.landmark_noise_mm, correlation=options.landmark_correlation,
+            outlier_sigma=options.landmark_outlier,
+        )  # fmt: skip
+    if options.contour == "2d" and evidence.outline is not None:
+        rim = outline_vertices(camera.project(vertices), model.triangles, region)
+        terms["contour"] = contour_term_2d(
+            camera, vertices, rim, evidence.outline, noise_mm=options.contour_noise_mm,
+            scale_mm=options.contour_scale_mm, correlation_mm=options.contour_correlation_mm,
+        )  # fmt: skip
+    if options.contour == "1d" and evidence.rows is not None:
+        width_px = PUBLISHED_WIDTH_MM * float(camera.focal_px / camera.T_camera_head[2, 3])
+        terms["contour"] = contour_term_1d(
+            camera, vertices, evidence.rows, width_px, face=model.regions.get("face"),
+            noise_mm=options.contour_noise_mm, correlation_mm=options.contour_correlation_mm,
+        )  # fmt: skip
+    return {name: term for name, term in terms.items() if len(term.residual)}
+
+
+def _solve(
+    terms: dict[str, LinearTerm], operator: sparse.csr_matrix, prior: MapPrior, values: np.ndarray, steps: int
+) -> np.ndarray:
+    """The Gauss-Newton step (n, 3) from map values (n, 3), by conjugate gradients preconditioned with the prior's covariance."""
+    wide = sparse.block_diag([operator] * 3, format="csr")
+    jacobians = {name: sparse.csr_matrix(term.jacobian @ wide) for name, term in terms.items()}
+
+    def curved(step: np.ndarray) -> np.ndarray:
+        total = prior.precision @ step
+        for name, term in terms.items():
+            jacobian = jacobians[name]
+            total = total + (jacobian.T @ term.precise(jacobian @ step.T.ravel())).reshape(3, -1).T
+        return total
+
+    downhill = -(prior.precision @ values)
+    for name, term in terms.items():
+        downhill = downhill - (jacobians[name].T @ term.precise(term.residual)).reshape(3, -1).T
+    step = np.zeros_like(values)
+    better = prior.factor.solve(downhill)
+    direction, fit = better, float((downhill * better).sum())
+    first = fit
+    for _ in range(steps):
+        if fit <= 1e-4 * first:
+            break
+        applied = curved(direction)
+        length = fit / float((direction * applied).sum())
+        step = step + length * direction
+        downhill = downhill - length * applied
+        better = prior.factor.solve(downhill)
+        old, fit = fit, float((downhill * better).sum())
+        direction = better + fit / old * direction
+    return step
