@@ -141,7 +141,7 @@ def rim_distance(vertices_px: Tensor, rim: Rim, outline: Outline) -> tuple[Tenso
     """Signed distance "s" of rim vertices in mm, positive outside of the outline, and how much each counts, "s" in [0, 1]."""
     points = vertices_px[rim.ids, :2]
     if len(points) == 0 or len(outline.points_px) == 0:
-        return points.new_zeros(len(points)), points.new_zeros(len(points))
+        return 0 * points.sum(1), points.new_zeros(len(points))
     target, normal = outline.points_px.to(points), outline.normals.to(points)
     with torch.no_grad():
         agree = rim.normals.to(points) @ normal.T

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.view import View
-from ..render.shade import linear_from_srgb
+from .outline_profiles import (
+    BAND_MM,
+    STEP_MM,
+    UNIT,
+    band_mean,
+    best_path,
+    colour_steps,
+    profiles,
+    running_median,
+    smooth_curve,
+)
 
 # fmt: off
 _ARC_478 = [127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356]
@@ -25,20 +34,23 @@ _ARCS = {"mediapipe478": _ARC_478, "mediapipe468": _ARC_478, "ibug68": list(rang
 _OUTER_EYES = {"mediapipe478": (33, 263), "mediapipe468": (33, 263), "ibug68": (36, 45)}
 _OUTER_EYES_MM, _EYES_TO_CHIN_MM = 89.0, 110.0  # of an adult, to tell the scale before the head is posed
 
-_WORK_MM = 0.75  # pixels of the shrunk photo in which the edge is looked for
 _SPACING_MM = 1.5  # between outline points
-_SEARCH_MM, _STEP_MM = 9.0, 0.5  # along each normal, to both sides
+_SEARCH_MM = (-9.0, 13.0)  # along each normal, from inside to outside
 _REFERENCE_MM = (-16.0, -9.0)  # the skin that the inner side is compared with
-_BAND_MM = 2.5  # width of what is compared on both sides of an edge
 _STRAY_MM = 5.0  # standard deviation of the outline about that of the landmarks
-_BEND = 0.25  # cost of a step of 1 mm between neighbours
-# One unit of colour difference: what lightness (natural logarithm) and chromaticity vary by on a face over a few millimetres.
-_UNIT = np.array([0.16, 0.05, 0.06])
+_STILL_SKIN = 1.5  # cost of an edge with skin of the mask on its outer side: a wrinkle, a shadow
+_BACKGROUND = 3.0  # gain of an edge with the background behind it
+_BEND = 1.0  # cost of a step of 1 mm between neighbours
+_FALL_OFF = np.array(
+    [0.5, 0.11, 0.13]
+)  # what lightness and chromaticity vary by between the rim and a centimetre inside of it
 _CLEAR_EDGE = 2.0  # colour difference in units above which an edge is clear
-_DARKEST = 0.01
-_HAIR_DARKER = (
-    0.9  # so much darker (natural logarithm) than the skin beside it, and it may be hair in front of the face
-)
+_SIDEWAYS = 0.75  # cosine between an outline's normal and the way down, below which hair may hang there
+_NECK = 0.6  # belief where it is not the background that lies beyond: shadows on the neck have edges too
+_LONE_LINE = 0.1  # belief in a line across what seems one skin: a wrinkle, the side of the nose
+_EAR_SHARE = 0.18  # of the landmarks' arc lies beside an ear, on either side
+_BELOW_EAR_MM = 20.0  # what is looked at below an ear to know the outline's way
+_HAIR_DARKER = 0.9  # so much darker (natural logarithm) than the skin beside it: perhaps hair before the face
 
 
 @dataclass(frozen=True)
@@ -81,25 +93,40 @@ def outline_of_mask(view: View, person: Tensor | None = None) -> Outline:
     if not np.isfinite(arc).all() or np.ptp(arc, axis=0).max() * mm_per_px < 20:
         empty = torch.zeros(0, 2)
         return Outline(empty, empty, torch.zeros(0), torch.zeros(0, dtype=torch.bool), mm_per_px)
-    points, normals = _smooth_curve(arc, _SPACING_MM / mm_per_px)
-    offsets = np.arange(_REFERENCE_MM[0], _SEARCH_MM + _BAND_MM + 3.01, _STEP_MM)
-    colour, skin, behind = _profiles(view, person, points, normals, offsets / mm_per_px, mm_per_px)
-    step, inner = _steps(colour, offsets)
-    reference = np.nanmedian(np.where(_between(offsets, *_REFERENCE_MM)[:, None], colour, np.nan), axis=1)
-    foreign = np.linalg.norm((inner - reference[:, None]) / (2 * _UNIT), axis=2)
-    searched = np.abs(offsets) <= _SEARCH_MM
+    points, normals = smooth_curve(arc, _SPACING_MM / mm_per_px)
+    offsets = np.arange(_REFERENCE_MM[0], _SEARCH_MM[1] + 5.01, STEP_MM)
+    colour, skin, behind = profiles(view, person, points, normals, offsets / mm_per_px, mm_per_px)
+    step, inner = colour_steps(colour, offsets)
+    reference = np.median(colour[:, _between(offsets, *_REFERENCE_MM)], axis=1)
+    foreign = np.linalg.norm((inner - reference[:, None]) / _FALL_OFF, axis=2)
+    still_skin = band_mean(skin, 1, 5)
     cost = (
-        -np.minimum(step, 2 * _CLEAR_EDGE) + np.clip(foreign - 1.5, 0, 3) + 0.5 * (offsets / _STRAY_MM) ** 2
+        np.clip(foreign - 1.5, 0, 3)
+        + 0.5 * (offsets / _STRAY_MM) ** 2
+        - _ridge(step)
+        + _STILL_SKIN * still_skin
     )
-    chosen = np.flatnonzero(searched)[_best_path(cost[:, searched], _BEND * _STEP_MM**2)]
-    rows = np.arange(len(points))
+    if behind is not None:
+        cost -= _BACKGROUND * np.clip(band_mean(behind, 0, 4) - band_mean(behind, -4, 0), 0, 1)
+    searched = _between(offsets, *_SEARCH_MM)
+    chosen = np.flatnonzero(searched)[best_path(cost[:, searched], _BEND * STEP_MM**2)]
+
+    at = np.arange(len(points)), chosen
     shift = offsets[chosen]
-    smooth = _running_median(shift, 9)
-    weight = np.clip(step[rows, chosen] / _CLEAR_EDGE - 0.5, 0, 1) * _skin_inside(skin, offsets, shift)
-    weight *= np.clip(2 - foreign[rows, chosen] / 1.5, 0, 1)
-    weight *= np.exp(-0.5 * ((shift - smooth) / 1.5) ** 2) * np.clip((_SEARCH_MM - np.abs(shift)) / 2, 0, 1)
-    one_sided = _may_hide(colour, behind, offsets, shift, inner[rows, chosen])
     found = points + normals * (shift / mm_per_px)[:, None]
+    sideways = np.abs(normals @ _upright(arc)) < _SIDEWAYS
+    beyond = np.stack([band_mean(colour[..., i], 1, 5)[at] for i in range(3)], 1)
+    background = np.zeros(len(points)) if behind is None else band_mean(behind, 1, 5)[at]
+    weight = np.clip(step[at] / _CLEAR_EDGE - 0.5, 0, 1) * np.clip(2 - foreign[at] / 1.5, 0, 1)
+    weight *= _skin_inside(skin, offsets, shift) * (1 - still_skin[at])
+    weight *= np.exp(-0.5 * ((shift - running_median(shift, 9)) / 1.5) ** 2)
+    weight *= np.clip((_SEARCH_MM[1] - shift) / 2, 0, 1) * np.clip((shift - _SEARCH_MM[0]) / 2, 0, 1)
+    weight *= _not_the_ear(points, arc, shift, mm_per_px) * _inside_photo(found, view, BAND_MM / mm_per_px)
+    weight *= _NECK + (1 - _NECK) * np.clip(background, 0, 1) if behind is not None else 1.0
+    # Beside a cheek is no neck: what looks like its skin is its skin.
+    goes_on = np.linalg.norm((beyond - reference) / _FALL_OFF, axis=1) < 2
+    weight *= np.where(sideways & goes_on & (background < 0.5), _LONE_LINE, 1.0)
+    one_sided = sideways & _like_hair(inner[at], beyond) & (background < 0.5)
     return Outline(
         torch.from_numpy(found).float(),
         torch.from_numpy(normals).float(),
@@ -121,71 +148,12 @@ def _mm_per_px(view: View) -> float:
     return 1 / max(across / _OUTER_EYES_MM, down / _EYES_TO_CHIN_MM, 1e-6)
 
 
-def _smooth_curve(arc: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points "n 2" at even distances along a polyline, corners rounded, and unit normals to its outer side."""
-    length = np.concatenate([[0], np.linalg.norm(np.diff(arc, axis=0), axis=1).cumsum()])
-    count = max(8, round(length[-1] / spacing))
-    even = np.stack([np.interp(np.linspace(0, length[-1], count), length, arc[:, i]) for i in (0, 1)], 1)
-    for _ in range(6):
-        even[1:-1] = 0.25 * even[:-2] + 0.5 * even[1:-1] + 0.25 * even[2:]
-    tangent = np.gradient(even, axis=0)
-    normals = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
-    return even, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-
-
-def _profiles(
-    view: View,
-    person: Tensor | None,
-    points: np.ndarray,
-    normals: np.ndarray,
-    offsets_px: np.ndarray,
-    mm_per_px: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Colours "n t 3" (log green, log red/green, log blue/green), skin "n t" and background "n t" along the normals."""
-    low = np.maximum(np.floor(points.min(0)) - 30 / mm_per_px, 0).astype(int)
-    high = np.ceil(points.max(0) + 30 / mm_per_px).astype(int)
-    window = (..., slice(low[1], max(high[1], low[1] + 1)), slice(low[0], max(high[0], low[0] + 1)))
-    layers = [linear_from_srgb(view.image[window]), view.skin_mask[window][None].float()]
-    layers += [] if person is None else [person[window][None].float()]
-    stack = torch.cat([layer.cpu() for layer in layers])[None]
-    size = torch.tensor([stack.shape[3], stack.shape[2]]).double().numpy()
-    shrink = max(1, round(_WORK_MM / mm_per_px))
-    small = F.avg_pool2d(stack, shrink, ceil_mode=True, count_include_pad=False) if shrink > 1 else stack
-    position = points[:, None] + normals[:, None] * offsets_px[None, :, None] - low
-    extent = np.array([small.shape[3], small.shape[2]]) * shrink
-    grid = torch.from_numpy(2 * position / extent - 1).float()
-    seen = F.grid_sample(small, grid[None], padding_mode="border", align_corners=False)[0].double().numpy()
-    outside = ((position < 0) | (position > size)).any(-1)
-    red, green, blue = np.log(np.maximum(seen[:3], 0) + _DARKEST)
-    colour = np.stack([green, red - green, blue - green], -1)
-    return colour, np.where(outside, 0, seen[3]), None if person is None else 1 - seen[4]
-
-
-def _steps(colour: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colour difference "n t" across each position, in units, and the mean colour "n t 3" of the band inside of it."""
-    width = round(_BAND_MM / _STEP_MM)
-    total = np.concatenate([np.zeros_like(colour[:, :1]), colour.cumsum(1)], 1)
-    index = np.arange(len(offsets))
-    inner_low, outer_high = np.maximum(index - width, 0), np.minimum(index + 1 + width, len(offsets))
-    inner = (total[:, index] - total[:, inner_low]) / np.maximum(index - inner_low, 1)[:, None]
-    outer = (total[:, outer_high] - total[:, index + 1]) / np.maximum(outer_high - index - 1, 1)[:, None]
-    return np.linalg.norm((outer - inner) / _UNIT, axis=2), inner
-
-
-def _best_path(cost: np.ndarray, bend: float) -> np.ndarray:
-    """Column "n" of each row of "n t" with the least total cost plus ``bend`` times the squared step between rows (Viterbi)."""
-    columns = np.arange(cost.shape[1])
-    move = bend * (columns[:, None] - columns[None]) ** 2
-    total, came_from = cost[0], []
-    for row in cost[1:]:
-        candidates = total[None] + move
-        best = candidates.argmin(1)
-        came_from.append(best)
-        total = candidates[columns, best] + row
-    path = [int(total.argmin())]
-    for best in reversed(came_from):
-        path.append(int(best[path[-1]]))
-    return np.array(path[::-1])
+def _ridge(step: np.ndarray) -> np.ndarray:
+    """How much an edge attracts the line: as clear as it is, saturated, where it is the clearest of its surroundings."""
+    half = round(BAND_MM / STEP_MM)
+    padded = np.pad(step, ((0, 0), (half, half)), mode="edge")
+    highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=1).max(-1)
+    return np.minimum(step, 2 * _CLEAR_EDGE) * (step / np.maximum(highest, 1e-6)) ** 2
 
 
 def _skin_inside(skin: np.ndarray, offsets: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -195,21 +163,33 @@ def _skin_inside(skin: np.ndarray, offsets: np.ndarray, shift: np.ndarray) -> np
     return np.clip(2 * share - 0.7, 0, 1)
 
 
-def _may_hide(
-    colour: np.ndarray, behind: np.ndarray | None, offsets: np.ndarray, shift: np.ndarray, inner: np.ndarray
-) -> np.ndarray:
-    """Where the outer side "n" may be hair in front of the face."""
-    outside = (offsets > shift[:, None] + 1) & (offsets < shift[:, None] + 5)
-    count = np.maximum(outside.sum(1), 1)
-    darker = inner[:, 0] - (colour[..., 0] * outside).sum(1) / count
-    tinted = np.abs(inner[:, 1:] - (colour[..., 1:] * outside[..., None]).sum(1) / count[:, None])
-    foreign = (darker > _HAIR_DARKER) | (tinted / _UNIT[1:] > 3).any(1)
-    return foreign if behind is None else foreign & ((behind * outside).sum(1) / count < 0.5)
+def _like_hair(inner: np.ndarray, beyond: np.ndarray) -> np.ndarray:
+    """Whether the colour "n 3" beyond the outline, much darker than inside of it or of another tint, may be hair before the face: "n"."""
+    darker = inner[:, 0] - beyond[:, 0] > _HAIR_DARKER
+    return darker | (np.abs(inner - beyond)[:, 1:] > 3 * UNIT[1:]).any(1)
 
 
-def _running_median(values: np.ndarray, half: int) -> np.ndarray:
-    padded = np.pad(values, half, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
+def _inside_photo(points: np.ndarray, view: View, margin_px: float) -> np.ndarray:
+    inside = (points > margin_px) & (points < np.array(view.camera.size_px) - margin_px)
+    return np.all(inside, axis=1)
+
+
+def _not_the_ear(points: np.ndarray, arc: np.ndarray, shift: np.ndarray, mm_per_px: float) -> np.ndarray:
+    """Doubt "n" where the outline, on the height of an ear, leaves the way that it had below: it went round the ear."""
+    trust = np.ones(len(shift))
+    count = round(_BELOW_EAR_MM / _SPACING_MM)
+    for order in (slice(None), slice(None, None, -1)):
+        lobe = arc[order][round(_EAR_SHARE * len(arc))]
+        end = int(np.linalg.norm(points[order] - lobe, axis=1)[: len(points) // 3].argmin())
+        usual = np.median(shift[order][end : end + count])
+        trust[order][:end] = np.clip(1 - (shift[order][:end] - usual - 2) / 3, 0, 1)
+    return trust
+
+
+def _upright(arc: np.ndarray) -> np.ndarray:
+    """The unit direction "2" from the ears to the chin in the image."""
+    down = arc[len(arc) // 2] - (arc[0] + arc[-1]) / 2
+    return down / max(float(np.linalg.norm(down)), 1e-6)
 
 
 def _between(values: np.ndarray, low: float, high: float) -> np.ndarray:
