@@ -182,7 +182,7 @@ def _not_the_ear(points: np.ndarray, arc: np.ndarray, shift: np.ndarray, mm_per_
         lobe = arc[order][round(_EAR_SHARE * len(arc))]
         end = int(np.linalg.norm(points[order] - lobe, axis=1)[: len(points) // 3].argmin())
         usual = np.median(shift[order][end : end + count])
-        trust[order][:end] = np.clip(1 - (shift[order][:end] - usual - 2) / 3, 0, 1)
+        trust[order][:end] = np.clip(1 - (shift[order][:end] - usual - 1) / 2, 0, 1)
     return trust
 
 
