@@ -28,6 +28,7 @@ from .linear_terms import (
     LinearTerm,
     contour_term_1d,
     contour_term_2d,
+    detector_offset_px,
     landmark_term,
     photometric_term,
 )
@@ -67,7 +68,7 @@ class DeformationOptions:
     pixel_correlation_mm: float = 8.0
     light_error: float = 0.1
     landmark_noise_mm: float = 0.5
-    landmark_correlation: float = 10.0
+    landmark_correlation: float = 20.0
     landmark_outlier: float = 4.0
     contour_noise_mm: float = 1.0
     contour_scale_mm: float = 3.0
@@ -81,7 +82,7 @@ class Evidence:
     """What the photo says, found before the fit.
 
     Attributes:
-        basis: the model's landmarks. points_px: (l, 2). trust: (l,).
+        basis: the model's landmarks. points_px: (l, 2), where their surface points should appear. trust: (l,).
         outline: of the face in the photo, for the two-dimensional contour. rows: of the skin mask, for the published one.
     """
 
@@ -102,10 +103,21 @@ class DeformationFit:
 
 
 def evidence_of(
-    view: View, basis: LandmarkBasis, points_px: np.ndarray, trust: np.ndarray, outline: Outline | None
+    view: View,
+    model: MorphableModel,
+    coarse: CoarseFace,
+    basis: LandmarkBasis,
+    points_px: np.ndarray,
+    trust: np.ndarray,
+    outline: Outline | None,
 ) -> Evidence:
-    """Landmarks, the outline if there is one, and the extent of the skin mask."""
-    return Evidence(basis, points_px, trust, outline, row_extent(view.skin_mask))
+    """Landmarks, the outline if there is one, and the extent of the skin mask.
+
+    Args:
+        points_px: (l, 2) detected. trust: (l,). The detector's known offsets from the surface are taken off here.
+    """
+    surface = points_px - detector_offset_px(model, basis, view.camera, coarse.code)
+    return Evidence(basis, surface, trust, outline, row_extent(view.skin_mask))
 
 
 def fit_deformation(

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..geometry.camera import Camera
 from ..geometry.light import shading
 from ..geometry.mesh import triangle_normals
-from ..model.face import CoarseFace
+from ..model.face import CoarseFace, FaceCode
 from ..model.morphable import MorphableModel
 from .contour import Rim, RowExtent, rim_distance
 from .landmark_basis import LandmarkBasis
@@ -142,7 +142,7 @@ def landmark_term(
     """Projected landmarks minus detected ones, both axes, in pixels; the detector's error modes are integrated out.
 
     Args:
-        points_px: (l, 2) detected. trust: (l,). noise_mm, correlation, outlier_sigma: as in :class:`~vultus.fit.landmarks.LandmarkOptions`.
+        points_px: (l, 2), where the surface points should appear. trust: (l,). noise_mm, correlation, outlier_sigma: as in :class:`~vultus.fit.landmarks.LandmarkOptions`.
     """
     yaw, pitch, roll = pose_angles_deg(camera.T_camera_head[:3, :3].double().numpy())
     yaw_deg, pitch_deg = torch.tensor(yaw).float(), torch.tensor(pitch).float()
@@ -169,6 +169,35 @@ def landmark_term(
         np.repeat(weight, 2),
         modes.transpose(1, 2, 0).reshape(2 * number, -1),
     )
+
+
+def detector_offset_px(
+    model: MorphableModel, basis: LandmarkBasis, camera: Camera, code: FaceCode
+) -> np.ndarray:
+    """Where the detector is expected to see the landmarks of a code, minus where the table's surface points are: (l, 2).
+
+    A calibrated table may know that detections lie off the surface, or follow identity less than the surface does.
+    """
+    yaw, pitch, roll = pose_angles_deg(camera.T_camera_head[:3, :3].double().numpy())
+    points = basis.table.points(
+        model.vertices(code), model.triangles, torch.tensor(yaw).float(), torch.tensor(pitch).float()
+    )
+    mean, identity, expression, _ = basis.at(yaw, pitch)
+    response = basis.response(yaw) if hasattr(basis, "response") else None
+    shape = mean + np.tensordot(code.expression.double().numpy(), expression, 1)
+    sigma = code.identity.double().numpy()
+    if response is None:
+        shape = shape + np.tensordot(sigma, identity, 1)
+    expected, actual = (
+        camera.project(values)[:, :2].double().numpy() for values in (torch.from_numpy(shape).float(), points)
+    )
+    if response is not None:
+        cosine, sine = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+        px_per_mm = float(camera.focal_px / camera.to_camera(points)[:, 2].mean())
+        expected = expected + np.tensordot(sigma, response, 1) @ (
+            px_per_mm * np.array([[cosine, -sine], [sine, cosine]])
+        )
+    return expected - actual
 
 
 def contour_term_2d(

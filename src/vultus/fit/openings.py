@@ -14,7 +14,7 @@ from ..model.morphable import MorphableModel
 from .linear_terms import LinearTerm
 
 _LID_REACH_MM = 9.0  # skin this near to an eye's opening may run into the eyeball
-_LID_MARGIN_MM, _LID_NOISE_MM = 0.1, 0.05
+_LID_MARGIN_MM, _LID_NOISE_MM = 0.1, 0.03
 _TOUCHING_MM, _LIP_NOISE_MM = 1.5, 0.1
 
 
@@ -61,8 +61,9 @@ def openings_of(model: MorphableModel, vertices: Tensor) -> Openings:
     at_lips = model.regions.get("mouth", torch.zeros(len(vertices), dtype=torch.bool))[rim]
     eyes = [name for name in model.part_names if name.startswith("eye_")]
     lids, balls, centres, directions, radii = [], [], [], [], []
-    skin = torch.zeros(len(vertices), dtype=torch.bool)
-    skin[model.part_triangles(model.part_names[0]).unique()] = True
+    seen = torch.zeros(len(vertices), dtype=torch.bool)
+    if model.chart is not None:  # what lies behind the lids' rims is hidden, and touches the eyeball anyway
+        seen = torch.isfinite(model.chart.uv[:, 0])
     lid_rim = rim[~at_lips]
     for eye, part in enumerate(eyes):
         ball = vertices[model.part_triangles(part).unique()]
@@ -75,7 +76,7 @@ def openings_of(model: MorphableModel, vertices: Tensor) -> Openings:
         else:
             apart = torch.cdist(vertices, vertices[mine]).amin(1)
             near = (
-                (apart < _LID_REACH_MM) & skin & ((vertices - centre).norm(dim=1) < 1.5 * radius.median())
+                (apart < _LID_REACH_MM) & seen & ((vertices - centre).norm(dim=1) < 1.5 * radius.median())
             ).nonzero()[:, 0]
         lids.append(near)
         balls.append(torch.full_like(near, eye))

@@ -57,7 +57,7 @@ class DeformationOperator:
             offsets_mm: "v 3". weight: "v", zero where the offset is not known.
         """
         root = np.sqrt(weight.double().numpy())
-        along = sparse.diags([-np.ones(self.size), np.ones(self.size - 1)], [0, 1])[:-1]  # type: ignore[arg-type]
+        along = sparse.csr_matrix(np.diff(np.eye(self.size), axis=0))
         one = sparse.identity(self.size)
         gradient = np.sqrt(smoothness) * sparse.vstack([sparse.kron(one, along), sparse.kron(along, one)])
         system = sparse.vstack([sparse.diags(root) @ self.matrix, gradient]).tocsr()  # type: ignore[operator]

@@ -76,7 +76,11 @@ def fit_deformed(
         )
         outline = outline_of_mask(view, person)
     found = fit_deformation(
-        view, model, coarse, evidence_of(view, *known_landmarks(view, model), outline), fit_options
+        view,
+        model,
+        coarse,
+        evidence_of(view, model, coarse, *known_landmarks(view, model), outline),
+        fit_options,
     )
     if not bool(torch.isfinite(found.deformation_mm).all()):
         advice = ("the photo did not determine a deformation: this is the coarse shape",)
