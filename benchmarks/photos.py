@@ -90,7 +90,9 @@ def _mean_head_percent(paths: list[Path]) -> float:
 
     model = bundled_model()
     full = landmark_basis(model, "mediapipe478")
-    rigid = replace(full, identity_mm=full.identity_mm[:, :0], expression_mm=full.expression_mm[:, :0])
+    rigid = replace(
+        full, identity_mm=full.identity_mm[:, :0], expression_mm=full.expression_mm[:, :0], response_mm=None
+    )
     none = ExpressionPrior(np.zeros(0), np.zeros(0), np.zeros(0))
     medians = []
     for path in [paths[i] for i in np.linspace(0, len(paths) - 1, min(MEAN_SAMPLE, len(paths))).astype(int)]:

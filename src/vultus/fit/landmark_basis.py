@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from ..geometry.rigid import rotation_from_pose_angles
 from ..model.landmarks import LandmarkTable
 from ..model.morphable import MorphableModel
 
@@ -18,6 +20,8 @@ class LandmarkBasis:
         table: whose bins these are.
         mean_mm: (bins, l, 3). identity_mm: (bins, k, l, 3) per sigma. expression_mm: (bins, e, l, 3) per weight.
         spread_mm: (bins, l). error_modes_mm: (yaw bins, m, l, 2).
+        response_mm: (yaw bins, k, l, 2), what the detector shows of each identity mode in the image plane (x right, y down, head
+            upright); None where it is taken to follow the surface exactly.
     """
 
     table: LandmarkTable
@@ -26,6 +30,15 @@ class LandmarkBasis:
     expression_mm: np.ndarray
     spread_mm: np.ndarray
     error_modes_mm: np.ndarray
+    response_mm: np.ndarray | None = None
+
+    def response(self, yaw_deg: float) -> np.ndarray | None:
+        """How the detections answer to identity at this yaw: (k, l, 2) millimetres per sigma, float64."""
+        if self.response_mm is None:
+            return None
+        weight = _hat(yaw_deg, self.table.yaw_deg.numpy()).astype(np.float32)
+        active = np.flatnonzero(weight)
+        return np.tensordot(weight[active], self.response_mm[active], 1).astype(float)
 
     def error_modes(self, yaw_deg: float) -> np.ndarray:
         """How the detector errs together at the nearest yaw bin: (m, l, 2) millimetres, float64."""
@@ -33,17 +46,20 @@ class LandmarkBasis:
         return self.error_modes_mm[nearest].astype(float)
 
     def at(
-        self, yaw_deg: float, pitch_deg: float, *, moving: bool = True
+        self, yaw_deg: float, pitch_deg: float, *, identity: bool = True, expression: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Mean (l, 3), identity (k, l, 3), expression (e, l, 3) and spread (l,) at one pose, float64.
 
-        With ``moving=False`` identity and expression are empty: most of the time goes into mixing them.
+        What is not asked for is empty: most of the time goes into mixing the bases.
         """
         weight = bin_weight(self.table, yaw_deg, pitch_deg)
         active = np.flatnonzero(weight)
         mix = weight[active].astype(np.float32)
-        count = None if moving else 0
-        parts = (self.mean_mm, self.identity_mm[:, :count], self.expression_mm[:, :count], self.spread_mm)
+        bases = (
+            self.identity_mm if identity else self.identity_mm[:, :0],
+            self.expression_mm if expression else self.expression_mm[:, :0],
+        )
+        parts = (self.mean_mm, *bases, self.spread_mm)
         return tuple(np.tensordot(mix, part[active], 1).astype(float) for part in parts)  # type: ignore[return-value]
 
 
@@ -70,7 +86,7 @@ def gather(model: MorphableModel, table: LandmarkTable) -> LandmarkBasis:
     triangle_ids = table.triangle_ids.flatten(0, 1)
     corners = model.triangles[triangle_ids].numpy()
     weight = table.barycentric.flatten(0, 1).numpy()
-    modes = table.error_modes_mm
+    modes, offset = table.error_modes_mm, table.offset_mm
 
     def on_surface(values: np.ndarray) -> np.ndarray:  # (..., v, 3) -> (bins, ..., l, 3)
         picked = (values[..., corners, :] * weight[..., None]).sum(-2)
@@ -78,14 +94,24 @@ def gather(model: MorphableModel, table: LandmarkTable) -> LandmarkBasis:
 
     return LandmarkBasis(
         table,
-        on_surface(model.mean_mm.numpy()),
+        on_surface(model.mean_mm.numpy()) + (0 if offset is None else offset.flatten(0, 1).numpy()),
         on_surface(model.identity_mm.numpy()),
         on_surface(model.expression_mm.numpy()),
         table.spread_mm.flatten(0, 1).numpy(),
         np.zeros((len(table.yaw_deg), 0, table.num_landmarks, 2), np.float32)
         if modes is None
         else modes.numpy(),
+        _seen_from(table),
     )
+
+
+def _seen_from(table: LandmarkTable) -> np.ndarray | None:
+    """The table's identity response, turned to each yaw bin and seen in the image plane."""
+    if table.response_mm is None:
+        return None
+    level = torch.zeros_like(table.yaw_deg)
+    turns = rotation_from_pose_angles(table.yaw_deg, level, level)
+    return torch.einsum("yic,klc->ykli", turns[:, :2], table.response_mm).contiguous().numpy()
 
 
 def _hat(value: float, centres: np.ndarray) -> np.ndarray:

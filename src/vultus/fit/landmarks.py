@@ -33,10 +33,10 @@ class LandmarkOptions:
 
     iterations: int = 8
     noise_mm: float = 0.5
-    correlation: float = 10.0
+    correlation: float = 20.0
     outlier_sigma: float = 10.0
     focal_log_sigma: float = 0.25
-    identity_sigma: float = 0.4
+    identity_sigma: float = 0.6
     expression_sigma: float = 1.0
 
 
@@ -113,7 +113,7 @@ def _first_pose(basis, landmarks_px, principal_px, focal_px, trust) -> tuple[np.
     """Scaled orthographic pose of the mean head (DeMenthon and Davis 1995, "POS"), tried from several yaw bins; the best fits best."""
     best = (np.inf, np.eye(3), np.zeros(3))
     for yaw in (0.0, -50.0, 50.0):
-        mean, _, _, spread = basis.at(yaw, 0.0, moving=False)
+        mean, _, _, spread = basis.at(yaw, 0.0, identity=False, expression=False)
         weight = trust / (spread**2 + 1)
         centre3, centre2 = (weight @ mean) / weight.sum(), (weight @ landmarks_px) / weight.sum()
         x, y = mean - centre3, landmarks_px - centre2
@@ -135,19 +135,27 @@ def _step(
     basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options, trust, *, code
 ) -> LandmarkFit:
     """One Gauss-Newton step of the MAP objective; returns the moved fit with weights and cost of the point it started from."""
-    mean, identity, expression, spread = basis.at(*pose_angles_deg(fit.rotation)[:2], moving=code)
+    yaw_deg, pitch_deg, roll_deg = pose_angles_deg(fit.rotation)
+    response = basis.response(yaw_deg) if code else None
+    mean, identity, expression, spread = basis.at(
+        yaw_deg, pitch_deg, identity=code and response is None, expression=code
+    )
     shape = mean
     if code:  # before the first such step identity and expression are zero
-        shape = mean + np.tensordot(fit.identity, identity, 1) + np.tensordot(fit.expression, expression, 1)
+        shape = mean + np.tensordot(fit.expression, expression, 1)
+        if response is None:
+            shape = shape + np.tensordot(fit.identity, identity, 1)
     turned = shape @ fit.rotation.T
     camera = turned + fit.translation
     depth = camera[:, 2]
     projected = fit.focal_px * camera[:, :2] / depth[:, None]
-    yaw_deg, _, roll_deg = pose_angles_deg(fit.rotation)
     cosine, sine = np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))
     to_image = fit.focal_px / depth.mean() * np.array([[cosine, sine], [-sine, cosine]])
     modes = basis.error_modes(yaw_deg) @ to_image.T
     reprojection = projected + principal_px - landmarks_px
+    if response is not None:
+        response = response @ to_image.T
+        reprojection = reprojection + np.tensordot(fit.identity, response, 1)
     residual = reprojection + np.tensordot(fit.bias, modes, 1)
     sigma_px = fit.focal_px / depth * np.sqrt(spread**2 + options.noise_mm**2)
     normalised = (residual**2).sum(1) / sigma_px**2 / 2
@@ -169,8 +177,11 @@ def _step(
     jacobian[:, :, 6] = projected
     if code:
         moved = to_pixel @ fit.rotation
-        stacked = np.concatenate([identity, expression]).transpose(1, 2, 0)  # l 3 c
-        jacobian[:, :, 7 : 7 + num_code] = moved @ stacked
+        first = 7 + num_identity
+        jacobian[:, :, 7:first] = (
+            moved @ identity.transpose(1, 2, 0) if response is None else response.transpose(1, 2, 0)
+        )
+        jacobian[:, :, first : first + num_expression] = moved @ expression.transpose(1, 2, 0)
         jacobian[:, :, 7 + num_code :] = np.moveaxis(modes, 0, -1)
 
     precision = np.full(size, 1e-9)

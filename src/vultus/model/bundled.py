@@ -86,9 +86,11 @@ def read_landmarks(path: Path) -> Mapping[str, LandmarkTable]:
             triangle_ids=_tensor(part["triangle_ids"].astype(np.int64)),
             barycentric=_tensor(weight / weight.sum(-1, keepdims=True)),
             spread_mm=_tensor(part["spread_mm"].astype(np.float32)),
-            error_modes_mm=_tensor(part["error_modes_mm"].astype(np.float32))
-            if "error_modes_mm" in part
-            else None,
+            **{
+                key: _tensor(part[key].astype(np.float32))
+                for key in ("error_modes_mm", "offset_mm", "response_mm")
+                if key in part
+            },
         )
     return tables
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ class LandmarkTable:
             over people and expressions, beyond what ``error_modes_mm`` explains; large means "trust it less".
         error_modes_mm: "y m l 2" how the detector errs *together* (a whole jaw line too wide, both brows too high): principal
             components of its error in the image plane (x right, y down, head upright), per unit of a standard normal. None: not calibrated.
+        offset_mm: "y p l 3" head frame: how far from the surface point the detector puts the landmark on photos of average people.
+            None: nowhere measured.
+        response_mm: "k l 3" head frame: how far the *detection* moves per sigma of each identity mode. Networks draw faces towards
+            the mean, so it moves less than the surface does (docs/model.md). None: as far as the surface.
     """
 
     name: str
@@ -33,11 +37,23 @@ class LandmarkTable:
     barycentric: Tensor
     spread_mm: Tensor
     error_modes_mm: Tensor | None = None
+    offset_mm: Tensor | None = None
+    response_mm: Tensor | None = None
 
     @property
     def num_landmarks(self) -> int:
         """How many points the scheme has."""
         return self.triangle_ids.shape[-1]
+
+    def exact(self) -> LandmarkTable:
+        """The same places for points that lie on the surface themselves: no detector, hence no bias, no error, full response."""
+        return replace(
+            self,
+            spread_mm=torch.zeros_like(self.spread_mm),
+            error_modes_mm=None,
+            offset_mm=None,
+            response_mm=None,
+        )
 
     def bin_weight(self, yaw_deg: Tensor, pitch_deg: Tensor) -> Tensor:
         """Bilinear weights "... y p" of the pose bins at angles "..." (clamped to the calibrated range)."""
