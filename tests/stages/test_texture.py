@@ -19,7 +19,7 @@ from vultus.render.bake import bake
 from vultus.render.raster import rasterize
 from vultus.render.shade import linear_from_srgb, render, sample_texture, srgb_from_linear
 from vultus.render.visible import facing, visible_texels
-from vultus.stages import skin_texture as skin_stage
+from vultus.stages import skin_look as skin_stage
 from vultus.stages.surface_colour import mirror_gain
 from vultus.stages.texture import texture
 

@@ -84,11 +84,13 @@ class TexturedFace:
         geometry: the shape.
         texture: part name -> "3 h w" sRGB image in that part's texture coordinates.
         observed: "h w" in [0, 1], how much of each skin texel comes from the photo rather than from completion.
+        albedo: "3 h w" sRGB image of the skin without the photo's light; None if the photo was not delit.
     """
 
     geometry: Geometry
     texture: Mapping[str, Tensor]
     observed: Tensor
+    albedo: Tensor | None = None
 
     @property
     def coarse(self) -> CoarseFace:

@@ -27,6 +27,11 @@ class FaceChart:
     triangles: Tensor
     is_membrane: Tensor
 
+    @property
+    def topology(self) -> Topology:
+        """The chart's triangles with chart coordinates as texture coordinates: what draws attributes into maps."""
+        return Topology(self.triangles, len(self.uv), torch.nan_to_num(self.uv))
+
 
 @dataclass(frozen=True)
 class MorphableModel:

@@ -96,7 +96,7 @@ def observed_weight(
         covered: "h w" bool, the texels that lie on the skin.
     """
     visible = buffer.sees(texels_px) & covered
-    skin = _sample_mask(view.skin_mask, texels_px[:2]) > 0.5
+    skin = sample_mask(view.skin_mask, texels_px[:2]) > 0.5
     brows = _brows(model, visible.shape[0])
     shown = visible & (skin | _hair_on_skin(model, visible, skin, brows))
     shown &= ~_near_hairline(model, visible & ~skin, brows)
@@ -158,7 +158,7 @@ def texels_of(model: MorphableModel, region: Tensor, size: int) -> Tensor:
     return inside[0] > 0.1
 
 
-def _sample_mask(mask: Tensor, texels_px: Tensor) -> Tensor:
+def sample_mask(mask: Tensor, texels_px: Tensor) -> Tensor:
     """A mask "h w" at photo positions "2 h w": "h w" in [0, 1], zero outside."""
     extent = texels_px.new_tensor([mask.shape[1], mask.shape[0]])[:, None, None]
     grid = (texels_px * (2 / extent) - 1).permute(1, 2, 0)

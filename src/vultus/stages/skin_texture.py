@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,21 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..fit.poisson import divergence_of, gradient_of, solve_screened_poisson, surface_conductance
-from ..geometry.mesh import vertex_normals
-from ..geometry.view import View
 from ..model.face import CoarseFace
-from ..model.morphable import MorphableModel
-from ..render.bake import bake, dilate, photo_pyramid, sample_photo
 from ..render.shade import srgb_from_linear
-from ..render.visible import facing
-from .photo_evidence import DepthBuffer, observed_weight
+from .skin_look import BLEND_SIZE, WORK_SIZE, SkinLook, bands, resized
 from .surface_colour import mirror_gain, model_colour
 
-WORK_SIZE = 512
-"""Texels per side on which visibility is decided; weights and the blending live on half of it."""
-BLEND_SIZE = WORK_SIZE // 2
-TEXELS_PER_BAND = 2**20
-"""The full-size texture is made in bands of rows of about so many texels, which bounds the memory."""
 _PHOTO_SCREENING = 1.0  # how firmly the blend stays at the photo, against 1 for one step of its gradient
 _TONE_REACH_MM = 80.0  # along the skin: how far beyond the photo its local colour fades into the common tone
 _ANCHOR = (
@@ -61,51 +51,56 @@ class Sources:
         return torch.lerp(self.rest, self.photo, self.weight)
 
 
-def skin_texture(
-    view: View, model: MorphableModel, coarse: CoarseFace, vertices: Tensor, buffer: DepthBuffer, size: int
-) -> tuple[Tensor, Tensor]:
+def skin_texture(look: SkinLook, coarse: CoarseFace, size: int) -> tuple[Tensor, Tensor]:
     """The skin as lit in the photo, complete: texture "3 s s" sRGB and how much of each texel is observed, "s s" in [0, 1].
 
     The sources are mixed with smooth weights at full size; the mix lacks only a smooth correction, which a Poisson
     equation gives at a quarter of the size: its gradients are those of the sources, its values the photo's where observed.
     """
-    skin = (model.part_of_triangle == 0).nonzero().squeeze(-1)
-    camera_mm = view.camera.to_camera(vertices)
-    normals = vertex_normals(camera_mm, model.triangles)
-    light_gain = mirror_gain(model, normals, coarse.light)
-    mirrorable = light_gain is not None
-    per_vertex = [
-        camera_mm,
-        facing(camera_mm, normals)[:, None],
-        srgb_from_linear(model_colour(model, coarse, normals)),
-        light_gain if light_gain is not None else torch.ones_like(camera_mm),
-        _pockets(model).to(camera_mm)[:, None],
-    ]
-    values, covered = bake(torch.cat(per_vertex, -1), model.topology, skin, WORK_SIZE)
-    values = dilate(values, covered)
-    texels_px, facing_map = _project(view, values[:3]), values[3]
+    light_gain = mirror_gain(look.model, look.normals, coarse.light)
+    gains = light_gain if light_gain is not None else torch.ones_like(look.normals)
+    colours = srgb_from_linear(model_colour(look.model, coarse, look.normals))
+    maps = look.drawn(torch.cat([colours, gains], -1))
+    return complete(
+        look, look.photo, lambda photo, _: photo, maps[:3], maps[3:], light_gain is not None, size
+    )
 
-    evidence = observed_weight(view, model, buffer, texels_px, facing_map, covered)
-    small = F.avg_pool2d(torch.cat([texels_px[:2], values]), 2)
-    small_px, position, small_facing, small_model, gain, pocket = small.split([2, 3, 1, 3, 3, 1])
-    pyramid = photo_pyramid(view.image, small_px, evidence[0] > 0)
-    photo = sample_photo(pyramid, small_px)
-    tone = common_tone(photo, small_model, evidence[0], small_facing[0])
-    small_model = small_model * torch.lerp(tone, torch.ones_like(tone), pocket)
-    screening = _ANCHOR * pocket[0] + texel_area(position) / _TONE_REACH_MM**2
-    small_sources = _combine(photo, evidence, small_model, gain, mirrorable)
-    correction = seam_correction(small_sources, screening, surface_conductance(position))
-    model_map = values[4:7] * torch.lerp(tone, torch.ones_like(tone), values[10:])
 
-    texture = vertices.new_empty(3, size, size)
-    observed = vertices.new_empty(size, size)
-    for rows in _bands(size):
-        weight = _resized(evidence, size, rows)
-        band = dilate(*bake(camera_mm, model.topology, skin, size, rows=rows))
-        photo = sample_photo(pyramid, _project(view, band)[:2])
-        models = _resized(model_map, size, rows)
-        sources = _combine(photo, weight, models, _resized(gain, size, rows), mirrorable)
-        texture[:, rows[0] : rows[1]] = sources.mixed + _resized(correction, size, rows)
+def complete(
+    look: SkinLook,
+    photo: Tensor,
+    recolour: Callable[[Tensor, tuple[int, int]], Tensor],
+    model_map: Tensor,
+    gain_map: Tensor,
+    mirrorable: bool,
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    """Colours for all of the skin from those that are seen: texture "3 s s" and how much of each texel is observed, "s s".
+
+    Args:
+        photo: "3 b b" sRGB at the blending's size, what is seen, already recoloured.
+        recolour: does the same to rows of full size, given the photo's own colours "3 r s" and which rows these are.
+        model_map: "3 w w" sRGB at the work size. gain_map: "3 w w", factors for the mirror image.
+        mirrorable: whether there is a mirror image.
+    """
+    small = F.avg_pool2d(torch.cat([model_map, gain_map]), WORK_SIZE // BLEND_SIZE)
+    small_model, gain = small.split(3)
+    tone = common_tone(photo, small_model, look.evidence[0], look.facing[0])
+    small_model = small_model * torch.lerp(tone, torch.ones_like(tone), look.pocket)
+    screening = _ANCHOR * look.pocket[0] + texel_area(look.position) / _TONE_REACH_MM**2
+    small_sources = _combine(photo, look.evidence, small_model, gain, mirrorable)
+    correction = seam_correction(small_sources, screening, surface_conductance(look.position))
+    pocket = resized(look.pocket, WORK_SIZE, (0, WORK_SIZE))
+    model_map = model_map * torch.lerp(tone, torch.ones_like(tone), pocket)
+
+    texture = photo.new_empty(3, size, size)
+    observed = photo.new_empty(size, size)
+    for rows in bands(size):
+        weight = resized(look.evidence, size, rows)
+        seen = recolour(look.photo_rows(size, rows), rows)
+        models = resized(model_map, size, rows)
+        sources = _combine(seen, weight, models, resized(gain, size, rows), mirrorable)
+        texture[:, rows[0] : rows[1]] = sources.mixed + resized(correction, size, rows)
         observed[rows[0] : rows[1]] = weight[0]
     return texture.clamp_(0, 1), observed
 
@@ -167,34 +162,7 @@ def _combine(photo: Tensor, weight: Tensor, model: Tensor, gain: Tensor, mirrora
     return Sources(photo, weight, photo.flip(-1) * gain, weight.flip(-1), model)
 
 
-def _pockets(model: MorphableModel) -> Tensor:
-    """Vertices "v" of the skin inside the head."""
-    known = [model.regions[name] for name in ("inner_mouth", "eye_sockets") if name in model.regions]
-    none = torch.zeros(len(model.mean_mm), dtype=torch.bool, device=model.mean_mm.device)
-    return torch.stack([none, *known]).any(0)
-
-
 def _at_edges(weight: Tensor, dim: int) -> Tensor:
     """The smaller weight of the two texels beside each edge."""
     length = weight.shape[dim] - 1
     return torch.minimum(weight.narrow(dim, 0, length), weight.narrow(dim, 1, length))
-
-
-def _project(view: View, camera_mm: Tensor) -> Tensor:
-    """Camera-frame positions "3 h w" -> "3 h w" of (x_px, y_px, depth_mm)."""
-    points = camera_mm.flatten(1).T
-    return view.camera.project_camera(points).T.reshape(camera_mm.shape)
-
-
-def _bands(size: int) -> Iterator[tuple[int, int]]:
-    step = max(1, TEXELS_PER_BAND // size)
-    for first in range(0, size, step):
-        yield first, min(first + step, size)
-
-
-def _resized(image: Tensor, size: int, rows: tuple[int, int]) -> Tensor:
-    """Rows of the image "c h w" resized to ``size`` texels per side, bilinear."""
-    v = (torch.arange(*rows, device=image.device, dtype=image.dtype) + 0.5) * (2 / size) - 1
-    u = (torch.arange(size, device=image.device, dtype=image.dtype) + 0.5) * (2 / size) - 1
-    grid = torch.stack(torch.meshgrid(v, u, indexing="ij")[::-1], -1)
-    return F.grid_sample(image[None], grid[None], padding_mode="border", align_corners=False)[0]

@@ -26,7 +26,12 @@ def model_colour(model: MorphableModel, coarse: CoarseFace, normals: Tensor) -> 
     """
     shade = plausible_shading(model, normals, coarse.light)
     shade = shade * (white_exposure(model, normals, coarse.light) / _mean_over_face(model, shade))
-    colour = model.vertex_albedo(coarse.code) * shade
+    return occluded_albedo(model, coarse) * shade
+
+
+def occluded_albedo(model: MorphableModel, coarse: CoarseFace) -> Tensor:
+    """Linear albedo "v 3" of all vertices, darker and redder where little light gets in: no light model of ours knows about that."""
+    colour = model.vertex_albedo(coarse.code)
     for name, factor in _OCCLUDED.items():
         if name in model.regions:
             tint = colour.new_tensor(_RED_INSIDE.get(name, (1.0, 1.0, 1.0))) * factor

@@ -14,11 +14,13 @@ from ..model.morphable import MorphableModel
 from ..render.bake import bake, dilate
 from ..render.shade import linear_from_srgb
 from .deformed import Realign
+from .delight import skin_albedo
 from .eye_colour import measure_eye, share_colour
 from .eye_texture import eye_texture
 from .mouth_and_lashes import lash_texture, mouth_texture, plain_texture
 from .photo_evidence import depth_buffer, texels_of
 from .realign import realignment_flow, warp_by_flow
+from .skin_look import look_at_skin
 from .skin_texture import skin_texture
 from .surface_colour import model_colour, white_exposure
 
@@ -26,11 +28,17 @@ _LOOK_SIZE = 128
 
 
 def texture(
-    view: View, model: MorphableModel, face: Geometry, *, size: int = 1024, realign: Realign = "on"
+    view: View,
+    model: MorphableModel,
+    face: Geometry,
+    *,
+    size: int = 1024,
+    realign: Realign = "on",
+    delight: bool = True,
 ) -> TexturedFace:
     """Texture every part of a head: the photo where it shows the part, what is likely elsewhere.
 
-    The textures show the face as lit in the photo. Nothing here is differentiable.
+    The textures show the face as lit in the photo; the skin's albedo comes beside them. Nothing here is differentiable.
 
     Args:
         view: the photo; its camera is posed (``T_camera_head``).
@@ -38,6 +46,7 @@ def texture(
         face: of any level.
         size: texels per side of the skin's texture.
         realign: for ablations, whether the skin is looked up with the deformed shape, or with the coarse one, as is or warped.
+        delight: whether to make the albedo.
 
     Raises:
         BadInput: the model has no texture coordinates.
@@ -46,17 +55,18 @@ def texture(
         coarse, vertices = face.coarse, face_vertices(model, face)
         buffer = depth_buffer(view, model, vertices)
         if realign == "on":
-            skin, observed = skin_texture(view, model, coarse, vertices, buffer, size)
+            look = look_at_skin(view, model, vertices, buffer)
+            skin, observed = skin_texture(look, coarse, size)
         else:
             unmoved = model.vertices(coarse.code)
-            skin, observed = skin_texture(
-                view, model, coarse, unmoved, depth_buffer(view, model, unmoved), size
-            )
+            look = look_at_skin(view, model, unmoved, depth_buffer(view, model, unmoved))
+            skin, observed = skin_texture(look, coarse, size)
             if realign == "flow":
                 both = warp_by_flow(
                     torch.cat([skin, observed[None]]), _flow(view, model, unmoved, vertices, size)
                 )
                 skin, observed = both[:3], both[3]
+        albedo = skin_albedo(look, coarse, size) if delight else None
         textures = {model.part_names[0]: skin}
         normals = vertex_normals(view.camera.to_camera(vertices), model.triangles)
         exposure = white_exposure(model, normals, coarse.light)
@@ -74,7 +84,7 @@ def texture(
                 textures[part] = lash_texture(model, part, _lid_colour(model, skin), exposure)
             else:
                 textures[part] = plain_texture(model, part, colours)
-        return TexturedFace(face, textures, observed)
+        return TexturedFace(face, textures, observed, albedo)
 
 
 def _flow(view: View, model: MorphableModel, unmoved: Tensor, vertices: Tensor, size: int) -> Tensor:

@@ -1,0 +1,232 @@
+"""The skin's own colour: the photo without its light.
+
+Three things lie on the albedo of a photographed face, and each is taken off with what it can be told by:
+the light, as spherical harmonics on the known shape; what that light does not explain (cast shadows, a harder lamp, a wrong cheek), as the
+slow part of the difference between the photo and the albedo model; and highlights, which have the lamp's colour instead of the skin's
+(dichromatic model: Shafer, "Using color to separate reflection components", 1985). Blemishes, freckles and redness are none of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..fit.map_light import fit_map_light
+from ..fit.poisson import solve_screened_poisson, surface_conductance
+from ..geometry.light import shading
+from ..model.face import CoarseFace
+from ..render.shade import linear_from_srgb, srgb_from_linear
+from .photo_evidence import texels_of
+from .skin_look import BLEND_SIZE, WORK_SIZE, SkinLook, resized
+from .skin_texture import complete, texel_area
+from .surface_colour import mirror_gain, occluded_albedo
+
+_DARKEST = 0.12  # of the mean shading: a photo shows nothing of skin that is darker
+_REACH_MM = 12.0  # light varies more slowly than this where the harmonics are wrong, skin faster
+_HUE_REACH_MM = 45.0
+_MOST_UNEVEN = 1.2  # logarithm: the darkest shadow that is believed
+_USUAL_LEVEL = 0.95  # of a white surface on the face
+_TRUST_IN_LEVEL, _TRUST_IN_HUE = 0.2, 0.15
+_SHEEN_REACH_MM = 14.0
+_SHEEN_TAKEN, _SHEEN_TOLERATED = 0.9, 0.01
+_COLOURED = 0.06  # squared chroma of skin that can well be told from white
+_CLEARLY_BRIGHTER, _CLEARLY_PALER = 0.08, 0.25  # than usual, relative to its brightness
+_HUE_RESTORED = 0.9
+_BURNT, _SURELY_BURNT = 0.93, 0.995  # sRGB: no colour is left there
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
+
+
+@dataclass(frozen=True)
+class Delighting:
+    """Smooth maps "3 b b" that turn a photo into an albedo.
+
+    Attributes:
+        shading: what the fitted light makes of white skin. usual: photo over shading around each texel, highlights left out.
+        uneven: what to divide by once highlights are gone: shadows that the fitted light does not explain.
+    """
+
+    shading: Tensor
+    usual: Tensor
+    uneven: Tensor
+
+    def apply(self, photo: Tensor, rows: tuple[int, int], size: int) -> Tensor:
+        """Rows of a photo, "3 r s" sRGB -> albedo, "3 r s" sRGB."""
+        shade, usual, uneven = (resized(part, size, rows) for part in (self.shading, self.usual, self.uneven))
+        matt = without_highlights(linear_from_srgb(photo) / shade, usual, photo.amin(0))
+        return srgb_from_linear((matt / uneven).clamp(0, 1))
+
+
+def skin_albedo(look: SkinLook, coarse: CoarseFace, size: int) -> Tensor:
+    """The skin's albedo, complete: "3 s s" sRGB. What the photo does not show is mirrored, else the model's."""
+    # The mean skin of the model: how colours differ over a face. Its level and hue for this person come from the photo.
+    average = replace(coarse, code=replace(coarse.code, albedo=torch.zeros_like(coarse.code.albedo)))
+    known = look.drawn(torch.cat([occluded_albedo(look.model, average), look.normals], -1))
+    mirrorable = mirror_gain(look.model, look.normals, coarse.light) is not None
+    small = F.avg_pool2d(known, WORK_SIZE // BLEND_SIZE)
+    delighting = find_delighting(look, coarse.light, small[:3], F.normalize(small[3:], dim=0))
+    everything = (0, BLEND_SIZE)
+    photo = delighting.apply(look.photo, everything, BLEND_SIZE)
+    recolour = lambda rows_of_photo, rows: delighting.apply(rows_of_photo, rows, size)  # noqa: E731
+    model_map = srgb_from_linear(known[:3].clamp(0, 1))
+    return complete(look, photo, recolour, model_map, torch.ones_like(model_map), mirrorable, size)[0]
+
+
+def find_delighting(look: SkinLook, light: Tensor, albedo: Tensor, normals: Tensor) -> Delighting:
+    """What lies on the skin in this photo.
+
+    Args:
+        light: "3 9", of the coarse level: a start. albedo: "3 b b" linear, the model's. normals: "3 b b" unit, camera frame.
+    """
+    colour = linear_from_srgb(look.photo)
+    plain = look.evidence[0] * _plain_skin(look)
+    light = fit_map_light(colour, albedo, normals, plain, light)
+    shade = shading(normals.permute(1, 2, 0), light).permute(2, 0, 1)
+    seen = look.evidence[0]
+    mean = (shade * seen).sum((1, 2), keepdim=True) / seen.sum().clamp_min(1)
+    floor = _DARKEST * mean.clamp_min(1e-3)
+    shade = floor + F.softplus((shade - floor) / floor, beta=2.0) * floor
+    shade = shade * likely_exposure(shade, plain)
+    unlit = colour / shade
+    usual = usual_colour(look, unlit, albedo, plain)
+    matt = without_highlights(unlit, usual, look.photo.amin(0))
+    return Delighting(shade, usual, unexplained_light(look, matt, albedo, plain))
+
+
+def likely_exposure(shade: Tensor, plain: Tensor) -> Tensor:
+    """The factor "3 1 1" that makes a fitted light as bright and as white as photographers' lights are.
+
+    Light and albedo are known up to a factor per channel only. Photos are exposed so that white skin does not burn out and white-balanced so
+    that lamps are grey; what the albedo model says weighs less than that.
+    """
+    chosen = plain > 0.3
+    if not bool(chosen.any()):
+        return torch.ones_like(shade[:, :1, :1])
+    mean = shade[:, chosen].mean(1).clamp_min(1e-3)
+    level = mean.mean()
+    wanted = _USUAL_LEVEL * (level / _USUAL_LEVEL) ** _TRUST_IN_LEVEL * (mean / level) ** _TRUST_IN_HUE
+    return (wanted / mean)[:, None, None]
+
+
+def unexplained_light(look: SkinLook, lit: Tensor, albedo: Tensor, plain: Tensor) -> Tensor:
+    """The factor "3 b b" by which a photo divided by its fitted light still differs, slowly, from the albedo model.
+
+    Its brightness may change within a centimetre, as shadows do; its hue only across the face. Where hair grows, what is much darker is hair.
+
+    Args:
+        lit: "3 b b" linear, photo over shading. albedo: "3 b b", the model's. plain: "b b", trust as plain skin.
+    """
+    weights = lit.new_tensor(_LUMINANCE)[:, None, None]
+    brightness = ((lit * weights).sum(0) + 1e-3).log() - ((albedo * weights).sum(0) + 1e-3).log()
+    hue = (lit + 1e-3).log() - (albedo + 1e-3).log() - brightness
+    level = _weighted_median(brightness, plain)
+    bearded = _bearded(look)
+    trust = plain
+    slow = torch.zeros_like(brightness)
+    for _ in range(3):
+        slow = _slow_part(look, brightness[None] - level, trust, _REACH_MM)[0]
+        rest = brightness - level - slow
+        sure = 1 / (1 + (rest / 0.35) ** 2) ** 2
+        dark_hair = 1 / (1 + ((brightness - level).clamp_max(0) / 0.25) ** 2) ** 2
+        trust = plain * sure * torch.lerp(torch.ones_like(dark_hair), dark_hair, bearded)
+    slow = slow.clamp(-_MOST_UNEVEN, _MOST_UNEVEN)
+    usual = torch.stack([_weighted_median(channel, plain) for channel in hue])[:, None, None]
+    tint = _slow_part(look, hue - usual, plain, _HUE_REACH_MM).clamp(-0.3, 0.3)
+    return (slow + tint).exp()
+
+
+def usual_colour(look: SkinLook, unlit: Tensor, albedo: Tensor, plain: Tensor) -> Tensor:
+    """The colour "3 b b" of the skin around each texel, highlights left out; the model's where nothing is seen."""
+    brightness = unlit.mean(0)
+    level = _weighted_median(brightness, plain)
+    ratio = unlit / albedo.clamp_min(0.02)
+    gain = torch.stack([_weighted_median(channel, plain) for channel in ratio]).clamp(0.05, 20)
+    albedo = albedo * gain[:, None, None]
+    share = (unlit / brightness.clamp_min(1e-3)) - albedo / albedo.mean(0).clamp_min(1e-3)
+    greyness = unlit.amin(0) / brightness.clamp_min(1e-3)
+    # Highlights are greyer than most of the skin, and brighter.
+    matt = plain / (1 + ((greyness - _weighted_median(greyness, plain)).clamp_min(0) / 0.06) ** 2) ** 2
+    trust = plain
+    found = albedo.mean(0)
+    for _ in range(3):
+        found = _slow_part(look, (unlit - albedo).mean(0)[None], trust, _SHEEN_REACH_MM)[0] + albedo.mean(0)
+        excess = (brightness - torch.minimum(found, 1.15 * level)) / level.clamp_min(0.02)
+        trust = plain / (1 + (excess.clamp_min(0) / 0.08) ** 2) ** 2
+    hue = _slow_part(look, share, matt * trust, _HUE_REACH_MM) + albedo / albedo.mean(0).clamp_min(1e-3)
+    return (found * hue).clamp_min(0.005)
+
+
+def without_highlights(unlit: Tensor, usual: Tensor, least: Tensor) -> Tensor:
+    """Colours without what has the lamp's colour.
+
+    A texel is a u + b (1, 1, 1): skin of the usual colour u plus white sheen. Sheen makes skin brighter than usual, so no more than the
+    excess is taken: pale spots stay. Cameras bend bright tones towards white, so what is left of a highlight is paler than sheen alone
+    would make it: it gets the usual hue. Where the photo is burnt out, the usual colour takes over.
+
+    Args:
+        unlit: "3 h w" linear, photo over shading: lamps are white there. usual: "3 h w". least: "h w", darkest sRGB channel of the photo.
+    """
+    total, squares, sums = (unlit * usual).sum(0), (usual * usual).sum(0), usual.sum(0)
+    whole = unlit.sum(0)
+    # Grey skin under a white lamp cannot be told from its highlights: the less colour, the less is taken.
+    determinant = 3 * squares - sums * sums
+    telling = (determinant / squares.clamp_min(1e-6) / _COLOURED).clamp(0, 1)
+    sheen = telling * (squares * whole - sums * total) / determinant.clamp_min(1e-6)
+    excess = (whole - sums).clamp_min(0) / 3
+    sheen = (sheen - _SHEEN_TOLERATED).clamp_min(0)
+    taken = torch.minimum(_SHEEN_TAKEN * sheen, excess)
+    matt = (unlit - taken).clamp_min(0.0)
+    brightness = sums / 3
+    bright = (excess / (_CLEARLY_BRIGHTER * brightness)).clamp(0, 1)
+    pale = ((sheen - taken) / (_CLEARLY_PALER * brightness)).clamp(0, 1) * bright
+    matt = torch.lerp(matt, usual * (matt.sum(0) / sums.clamp_min(1e-3)), _HUE_RESTORED * pale)
+    burnt = ((least - _BURNT) / (_SURELY_BURNT - _BURNT)).clamp(0, 1)
+    return torch.lerp(matt, usual, burnt)
+
+
+def _plain_skin(look: SkinLook) -> Tensor:
+    """Texels "b b" in {0, 1} whose albedo the model knows: the face without brows, lips, nostrils and pockets."""
+    model = look.model
+    inside = (
+        texels_of(model, model.regions["face"], BLEND_SIZE)
+        if "face" in model.regions
+        else look.evidence[0] >= 0
+    )
+    for name in ("brows", "lips", "nostrils", "inner_mouth", "eye_sockets"):
+        if name in model.regions:
+            inside = inside & ~texels_of(model, model.regions[name], BLEND_SIZE)
+    return inside.to(look.photo)
+
+
+def _bearded(look: SkinLook) -> Tensor:
+    """Texels "b b" in {0, 1} where a beard may grow."""
+    model = look.model
+    found = torch.zeros(BLEND_SIZE, BLEND_SIZE, dtype=torch.bool, device=look.photo.device)
+    for name in ("mouth", "chin"):
+        if name in model.regions:
+            found = found | texels_of(model, model.regions[name], BLEND_SIZE)
+    return found.to(look.photo)
+
+
+def _slow_part(look: SkinLook, values: Tensor, weight: Tensor, reach_mm: float) -> Tensor:
+    """The smooth map "c b b" nearest to trusted values: minimises weight (x - value)^2 + reach^2 |grad x|^2 on the skin.
+
+    Where nothing is trusted it fades to zero, slowly.
+    """
+    half = lambda image: F.avg_pool2d(image[None], 2)[0]  # noqa: E731
+    position, share = half(look.position), half(weight[None])
+    small = half(values * weight) / share.clamp_min(1e-6)
+    area = texel_area(position) / reach_mm**2
+    screening = area * share[0]
+    found = solve_screened_poisson(
+        -screening * small, screening + 0.01 * area, conductance=surface_conductance(position), cycles=4
+    )
+    return F.interpolate(found[None], values.shape[1:], mode="bilinear", align_corners=False)[0]
+
+
+def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
+    """The median of "h w" where trusted; zero if nowhere."""
+    chosen = values[weight > 0.3]
+    return chosen.median() if len(chosen) else values.new_zeros(())
