@@ -131,10 +131,46 @@ def _first_pose(basis, landmarks_px, principal_px, focal_px, trust) -> tuple[np.
     return best[1], best[2]
 
 
+@dataclass(frozen=True)
+class Linearised:
+    """The MAP objective around a fit: ``normal @ step = right`` over rotation, translation, log focal length, identity, expression, bias.
+
+    Attributes:
+        normal: (n, n) curvature with all priors. right: (n,) downhill. weight: (l,) robust weights.
+        reprojection_px: (l, 2). cost: of the fit that it was made around.
+    """
+
+    normal: np.ndarray
+    right: np.ndarray
+    weight: np.ndarray
+    reprojection_px: np.ndarray
+    cost: float
+
+
 def _step(
     basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options, trust, *, code
 ) -> LandmarkFit:
     """One Gauss-Newton step of the MAP objective; returns the moved fit with weights and cost of the point it started from."""
+    here = linearise(basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options, trust, code=code)
+    if not code:
+        return moved(fit, here, np.linalg.solve(here.normal, here.right), prior)
+    first = 7 + len(fit.identity)
+    return moved(fit, here, bounded_solve(here.normal, here.right, fit.expression, prior, first), prior)
+
+
+def linearise(
+    basis: LandmarkBasis,
+    fit: LandmarkFit,
+    landmarks_px: np.ndarray,
+    principal_px: np.ndarray,
+    focal_guess_px: float,
+    prior: ExpressionPrior,
+    options: LandmarkOptions,
+    trust: np.ndarray,
+    *,
+    code: bool = True,
+) -> Linearised:
+    """The objective of :func:`fit_landmarks` around a fit; without ``code`` over the pose alone."""
     yaw_deg, pitch_deg, roll_deg = pose_angles_deg(fit.rotation)
     response = basis.response(yaw_deg) if code else None
     mean, identity, expression, spread = basis.at(
@@ -206,36 +242,36 @@ def _step(
         + 0.5 * (fit.identity**2).sum() / options.identity_sigma**2
         + 0.5 * (fit.expression**2 / (options.expression_sigma * prior.sigma) ** 2).sum()
     )
-    step = (
-        _bounded_solve(normal, right, fit.expression, prior, 7 + num_identity)
-        if code
-        else np.linalg.solve(normal, right)
-    )
-    focal = fit.focal_px * float(np.exp(np.clip(step[6], -0.3, 0.3)))
+    return Linearised(normal, right, robust, reprojection, cost)
+
+
+def moved(fit: LandmarkFit, here: Linearised, step: np.ndarray, prior: ExpressionPrior) -> LandmarkFit:
+    """A fit after a step, with weights, cost and curvature of the point it started from."""
+    first, last = 7 + len(fit.identity), 7 + len(fit.identity) + len(fit.expression)
+    code = len(step) > 7
     return LandmarkFit(
         rotation=Rotation.from_rotvec(step[:3]).as_matrix() @ fit.rotation,
-        # A new focal length means a new distance: only their ratio is well known, so they move together.
-        translation=(fit.translation + step[3:6]),
-        focal_px=focal,
-        identity=fit.identity + (step[7 : 7 + num_identity] if code else 0),
-        expression=np.clip(fit.expression + step[7 + num_identity : 7 + num_code], prior.low, prior.high)
+        translation=fit.translation + step[3:6],
+        focal_px=fit.focal_px * float(np.exp(np.clip(step[6], -0.3, 0.3))),
+        identity=fit.identity + step[7:first] if code else fit.identity,
+        expression=np.clip(fit.expression + step[first:last], prior.low, prior.high)
         if code
         else fit.expression,
-        bias=fit.bias + (step[7 + num_code :] if code else 0),
-        weight=robust,
-        residual_px=reprojection,
-        normal=_marginal(normal, 7 + num_code),
-        cost=cost,
+        bias=fit.bias + step[last:] if code else fit.bias,
+        weight=here.weight,
+        residual_px=here.reprojection_px,
+        normal=marginal(here.normal, last if code else 7),
+        cost=here.cost,
     )
 
 
-def _marginal(normal: np.ndarray, size: int) -> np.ndarray:
+def marginal(normal: np.ndarray, size: int) -> np.ndarray:
     """Precision of the first ``size`` unknowns when the others are integrated out (Schur complement)."""
     kept, rest, mixed = normal[:size, :size], normal[size:, size:], normal[:size, size:]
     return kept - mixed @ np.linalg.solve(rest, mixed.T) if len(rest) else kept
 
 
-def _bounded_solve(normal, right, expression, prior, first) -> np.ndarray:
+def bounded_solve(normal, right, expression, prior, first) -> np.ndarray:
     """Solve ``normal @ step = right`` with the expression kept inside its bounds: those that would leave are fixed at the bound."""
     last = first + len(expression)
     fixed = np.zeros(len(right), bool)

@@ -38,9 +38,9 @@ class RefineOptions:
     """
 
     face_px: tuple[float, ...] = (70.0, 140.0)
-    steps: int = 16
+    steps: int = 12
     num_samples: int = 1500
-    information: float = 80.0
+    information: float = 30.0
     noise: float = 0.08
     outlier: float = 2.0
     step_size: float = 0.1
