@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from skimage import data
 
 from vultus.detect import default_detector, person_probability, skin_mask
 from vultus.detect.protocol import Landmarks
+from vultus.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,94 @@ def test_things_before_the_face_fall_out(astronaut, landmarks):
     assert mask[y - 4 : y + 8, x - 2 : x + 10].float().mean() < 0.05
     assert mask[98:102, 190:262].float().mean() < 0.15
     assert share(mask, landmarks.points_px[[205, 50, 101, 199]]) == 1
+
+
+def painted(image: torch.Tensor, polygons, colour) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image with filled polygons [(x, y), ...], and where they are."""
+    canvas = Image.new("L", (image.shape[2], image.shape[1]))
+    for polygon in polygons:
+        ImageDraw.Draw(canvas).polygon([tuple(point) for point in polygon], fill=255)
+    where = torch.from_numpy(np.array(canvas)) > 0
+    return torch.where(where, torch.tensor(colour)[:, None, None], image), where
+
+
+def stroked(image: torch.Tensor, lines, colour, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Polylines drawn at four times the size, as thin things look in photos."""
+    canvas = Image.new("L", (4 * image.shape[2], 4 * image.shape[1]))
+    for line in lines:
+        ImageDraw.Draw(canvas).line([(4 * x, 4 * y) for x, y in line], fill=255, width=width, joint="curve")
+    share = (
+        torch.from_numpy(np.array(canvas.resize((image.shape[2], image.shape[1]), Image.Resampling.BOX)))
+        / 255
+    )
+    return image + share * (torch.tensor(colour)[:, None, None] - image), share > 0.6
+
+
+@pytest.mark.parametrize("colour", [(0.93, 0.94, 0.95), (0.45, 0.65, 0.85), (0.06, 0.06, 0.07)])
+def test_a_surgical_mask_falls_out(astronaut, landmarks, colour):
+    """White, blue, black; it covers nose, mouth and half of the cheeks."""
+    points = landmarks.points_px
+    jaw = [93, 58, 172, 150, 176, 152, 400, 379, 397, 288, 323]
+    image, covered = painted(astronaut, [points[[*jaw, 280, 197, 50]].tolist()], colour)
+    mask = skin_mask(image, landmarks)
+    assert mask[covered].float().mean() < 0.05
+    assert share(mask, points[[9, 107, 336, 151, 118, 347]]) > 0.8  # forehead, under the eyes
+
+
+def test_sunglasses_fall_out(astronaut, landmarks):
+    points = landmarks.points_px
+    lenses = []
+    for outer, inner in ((33, 133), (263, 362)):
+        (x0, y0), (x1, y1) = points[outer].tolist(), points[inner].tolist()
+        x, y, half = (x0 + x1) / 2, (y0 + y1) / 2 + 2, abs(x1 - x0) * 0.75
+        lenses.append(
+            [
+                (x - half, y - 0.7 * half),
+                (x + half, y - 0.7 * half),
+                (x + half, y + 0.8 * half),
+                (x - half, y + 0.8 * half),
+            ]
+        )
+    image, covered = painted(astronaut, lenses, (0.05, 0.05, 0.06))
+    mask = skin_mask(image, landmarks)
+    covered = ~torch.nn.functional.max_pool2d((~covered)[None].float(), 3, 1, 1)[0].bool()  # a pixel inside
+    assert mask[covered].float().mean() < 0.05
+    assert share(mask, points[[205, 425, 5, 199]]) == 1
+
+
+@pytest.mark.parametrize("colour", [(0.25, 0.18, 0.15), (0.12, 0.12, 0.13)])
+def test_thin_frames_of_glasses_fall_out(astronaut, landmarks, colour):
+    points = landmarks.points_px
+    rings = []
+    for outer, inner in ((33, 133), (263, 362)):
+        centre = (points[outer] + points[inner]) / 2 + torch.tensor([0.0, 3.0])
+        radius = float((points[outer] - points[inner]).norm()) * 0.85
+        turn = torch.linspace(0, 6.2832, 40)
+        rings.append((centre + radius * torch.stack([turn.cos(), 0.8 * turn.sin()], 1)).tolist())
+    bridge = [max(rings[0]), min(rings[1])]
+    image, drawn = stroked(astronaut, [*rings, bridge], colour, 7)
+    bare, mask = skin_mask(astronaut, landmarks), skin_mask(image, landmarks)
+    seen = drawn & bare
+    assert seen.sum() > 50 and mask[seen].float().mean() < 0.25
+    assert mask.sum() > 0.7 * bare.sum()
+
+
+def test_nothing_of_this_on_a_bare_face(astronaut, landmarks):
+    """Smile lines, lashes and brows are neither frames nor strands nor a beard."""
+    mask = skin_mask(astronaut, landmarks)
+    points = landmarks.points_px
+    around_the_eyes = [117, 118, 119, 346, 347, 348, 6, 197, 193, 417, 205, 425, 207, 427, 200, 18]
+    assert share(mask, points[around_the_eyes]) > 0.93
+
+
+def test_background_that_the_landmarks_reach_over(astronaut, landmarks):
+    person = torch.ones(512, 512)
+    x = int(landmarks.points_px[205, 0])
+    person[:, : x + 1] = 0
+    mask = skin_mask(astronaut, landmarks, person)
+    assert not mask[:, : x - 2].any() and mask.any()
+    with pytest.raises(BadInput, match="segment the same image"):
+        skin_mask(astronaut, landmarks, person[:100])
 
 
 def test_ibug_landmarks_will_do(astronaut, landmarks):
