@@ -6,6 +6,7 @@ from skimage import data
 
 from vultus.detect import default_detector
 from vultus.detect.face_parser import CELEBAMASK, ColourParser, FaceParser, NetworkParser
+from vultus.detect.yunet import MODEL_PATH as YUNET
 from vultus.errors import AssetMissing, BadFile, WeightsMismatch
 
 
@@ -57,4 +58,6 @@ def test_errors_say_what_to_do(scene, tmp_path):
     three = NetworkParser(saved(tmp_path / "three.pt", torch.nn.Conv2d(3, 3, 1)), size_px=64)
     with pytest.raises(WeightsMismatch, match="labels"):
         three.parse(*scene)
+    with pytest.raises(WeightsMismatch, match="labels"):
+        NetworkParser(YUNET, size_px=320).parse(*scene)  # an ONNX file, but of a detector
     assert len(CELEBAMASK) == 19
