@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import BadFile, FaceNotFound, VultusError
-from ..io.result import FORMATS, is_finished
+from ..io.result import MESH_FILES, is_finished
 from ..model.result import Reconstruction
 from ..stages.options import ReconstructOptions
 from ..viewer.overlay import overlay
@@ -32,6 +32,7 @@ class Task:
         photo: the file. out: the folder of all results. name: of this photo's folder in it.
         options: of the reconstruction. formats: what to write.
         overwrite: do it again even if it is finished. debug: show where unexpected errors come from.
+        baked: colour the skin of the meshes as lit in the photo.
     """
 
     photo: Path
@@ -41,6 +42,7 @@ class Task:
     formats: tuple[str, ...]
     overwrite: bool = False
     debug: bool = False
+    baked: bool = False
 
 
 def make_tasks(
@@ -50,10 +52,14 @@ def make_tasks(
     formats: tuple[str, ...],
     overwrite: bool = False,
     debug: bool = False,
+    baked: bool = False,
 ) -> list[Task]:
     """Give every photo its own folder in ``out``."""
     names = output_names(photos)
-    return [Task(photo, out, name, options, formats, overwrite, debug) for photo, name in zip(photos, names)]
+    return [
+        Task(photo, out, name, options, formats, overwrite, debug, baked)
+        for photo, name in zip(photos, names)
+    ]
 
 
 def process(task: Task) -> PhotoOutcome:
@@ -136,9 +142,9 @@ def _save(face: Reconstruction, directory: Path, task: Task, source: str) -> Fac
     face = replace(face, provenance={**face.provenance, **photo})
     formats = set(_meshes(task.formats))
     if _is_of(directory, source):  # asking for one more format later does not take away the others
-        formats |= {name for name in FORMATS if (directory / f"face.{name}").exists()}
+        formats |= {name for name, file in MESH_FILES.items() if (directory / file).exists()}
     picture = overlay(face) if _OVERLAY in task.formats else None
-    face.save(directory, formats=formats, overlay=picture)
+    face.save(directory, formats=formats, overlay=picture, baked=task.baked)
     timings = {stage: round(seconds, 4) for stage, seconds in face.timings_s.items()}
     return FaceOutcome(str(directory), face.report.status, tuple(face.report.advice), timings)
 

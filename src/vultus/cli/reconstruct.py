@@ -22,12 +22,12 @@ from .outcome import PhotoOutcome, failure
 from .photos import find_photos
 from .workers import run_all
 
-Format = Literal["obj", "glb", "ply", "overlay"]
+Format = Literal["obj", "glb", "ply", "dense", "overlay"]
 
 DESCRIPTION = """Reconstruct every face of every photo, each photo on its own.
 
-OUT/<photo>/ then holds reconstruction.json, face.obj, face.glb, texture.png and
-overlay.png (look at this one first). Further faces of a photo go to OUT/<photo>-2/
+OUT/<photo>/ then holds reconstruction.json, face.obj, face.glb, dense.ply, maps,
+textures and overlay.png (look at this one first). Further faces of a photo go to OUT/<photo>-2/
 and so on. What is finished is skipped: after an interruption, the same command
 goes on where it was. A status of `doubtful` says: there is a result, look at it.
 
@@ -36,6 +36,7 @@ Examples:
   vultus reconstruct album/ party.png -o out --jobs 2
   vultus reconstruct anna.jpg -o out --faces largest --texture-size 2048
   vultus reconstruct anna.jpg -o out --focal-mm35 50
+  vultus reconstruct anna.jpg -o out --level coarse
   vultus reconstruct album/ -o out --json > results.jsonl
 
 Exit status: 0 all photos done or skipped, 2 otherwise (the others are done all the same)."""
@@ -52,8 +53,10 @@ class Reconstruct:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
     """Folder for the results; made if need be."""
     options: Annotated[ReconstructOptions, tyro.conf.arg(name="")] = field(default_factory=ReconstructOptions)
-    formats: tuple[Format, ...] = ("obj", "glb", "overlay")
-    """What to write beside reconstruction.json and the textures."""
+    formats: tuple[Format, ...] = ("obj", "glb", "dense", "overlay")
+    """What to write beside reconstruction.json, the maps and the textures."""
+    baked: bool = False
+    """Colour the skin of face.glb and dense.ply as lit in the photo, instead of its own colour without that light."""
     jobs: int = 1
     """How many photos at a time, each in its own process with one thread."""
     overwrite: bool = False
@@ -72,7 +75,7 @@ class Reconstruct:
         options = replace(self.options, device=str(chosen_device(self.options.device)))
         _make_folder(self.out)
         photos, outcomes = find_photos(self.photos)
-        tasks = make_tasks(photos, self.out, options, self.formats, self.overwrite, self.debug)
+        tasks = make_tasks(photos, self.out, options, self.formats, self.overwrite, self.debug, self.baked)
         with _progress(len(tasks)) as bar, _standard_output() as output:
             for outcome in outcomes:
                 self._show(outcome, output)

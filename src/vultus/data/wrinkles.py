@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from ..geometry.camera import Camera
@@ -191,7 +191,7 @@ def _carve(
     top, bottom = (int(np.clip(c + d, 0, size)) for c, d in ((row.min(), -margin), (row.max(), margin)))
     bed = position[:, row.astype(int).clip(0, size - 1), column.astype(int).clip(0, size - 1)].T
     around = position[:, top:bottom, left:right].reshape(3, -1).T
-    distance, nearest = cKDTree(bed).query(around)
+    distance, nearest = KDTree(bed).query(around)
     taper = np.sin(np.pi * np.clip(nearest / (len(path) - 1), 0.02, 0.98)) ** 0.7
     cut = depth_mm * taper * _groove(distance / width_mm)
     relief[top:bottom, left:right] -= cut.reshape(bottom - top, right - left)

@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import BadInput, WeightsMismatch
 from ..geometry.camera import Camera
 from ..geometry.rigid import pose_angles
-from ..model.face import CoarseFace, FaceCode, TexturedFace
+from ..model.face import CoarseFace, DeformedFace, DetailedFace, FaceCode, Geometry, TexturedFace
 from ..model.morphable import MorphableModel
 from ..model.result import FitReport, Reconstruction
 
@@ -31,7 +31,8 @@ def document_from(result: Reconstruction, files: Mapping[str, Any]) -> dict[str,
 
     Args:
         result: the result.
-        files: its last three entries: ``files``, ``textures`` and ``observed``.
+        files: its last entries, what is in which file: ``files``, ``textures``, ``observed``, ``albedo``, ``normal``, ``deformation``,
+            ``displacement``.
     """
     coarse, camera, report = result.coarse, result.camera, result.report
     angles = pose_angles(camera.T_camera_head[:3, :3])
@@ -41,6 +42,7 @@ def document_from(result: Reconstruction, files: Mapping[str, Any]) -> dict[str,
     detected = _numbers(result.view.landmarks_px)
     return {
         "schema_version": SCHEMA_VERSION,
+        "level": level_of(result.geometry),
         "provenance": {"version": __version__, "model": result.model.name, **result.provenance},
         "status": report.status,
         "advice": list(report.advice),
@@ -76,6 +78,12 @@ def document_from(result: Reconstruction, files: Mapping[str, Any]) -> dict[str,
     }
 
 
+def level_of(geometry: Geometry) -> str:
+    """The name of a face's level, as ``--level`` takes it."""
+    levels = {CoarseFace: "coarse", DeformedFace: "deformed", DetailedFace: "detail"}
+    return levels[type(geometry)]
+
+
 def model_landmarks(result: Reconstruction, scheme: str) -> Tensor | None:
     """A scheme's landmarks "l 3" on the reconstructed head at its pose, head frame; None if the model has no such table."""
     table = result.model.landmarks.get(scheme)
@@ -96,14 +104,19 @@ def camera_from(document: Mapping[str, Any]) -> Camera:
 
 
 def face_from(
-    document: Mapping[str, Any], model: MorphableModel, images: Mapping[str, Tensor]
-) -> CoarseFace | TexturedFace:
+    document: Mapping[str, Any],
+    model: MorphableModel,
+    images: Mapping[str, Tensor],
+    deformation_mm: Tensor | None = None,
+    displacement_mm: Tensor | None = None,
+) -> Geometry | TexturedFace:
     """The face of a document.
 
     Args:
         document: the parsed ``reconstruction.json``.
         model: the face model that its code belongs to.
-        images: every image file that it names under ``textures`` and ``observed``, "3 h w".
+        images: every image file that it names under ``textures``, ``observed`` and ``albedo``, "3 h w".
+        deformation_mm: "3 m m", None for the coarse level. displacement_mm: "h w", None for the two below.
 
     Raises:
         WeightsMismatch: the code does not fit the model.
@@ -126,10 +139,16 @@ def face_from(
     coarse = CoarseFace(
         face_code, _tensor(camera["T_camera_head"], (4, 4)), _tensor(document["light"], (3, 9))
     )
+    face: Geometry = coarse
+    if deformation_mm is not None:
+        face = DeformedFace(coarse, deformation_mm)
+        if displacement_mm is not None:
+            face = DetailedFace(face, displacement_mm)
     if document["textures"] is None:
-        return coarse
+        return face
     texture = {part: images[file] for part, file in document["textures"].items()}
-    return TexturedFace(coarse, texture, images[document["observed"]][0])
+    albedo = images[document["albedo"]] if document.get("albedo") else None
+    return TexturedFace(face, texture, images[document["observed"]][0], albedo)
 
 
 def landmarks_from(document: Mapping[str, Any]) -> tuple[str, Tensor]:

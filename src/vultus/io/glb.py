@@ -20,8 +20,8 @@ from .surfaces import Morph, Surface
 
 METRES_PER_MM = 1e-3
 # Perceptual roughness: skin is matt, wet things shine.
-_ROUGHNESS = {"skin": 0.65, "eye_left": 0.2, "eye_right": 0.2, "teeth": 0.35, "tongue": 0.45, "lashes": 0.8}
-_COMPONENTS = {1: gltf.SCALAR, 2: gltf.VEC2, 3: gltf.VEC3}
+_ROUGHNESS = {"skin": 0.55, "eye_left": 0.2, "eye_right": 0.2, "teeth": 0.35, "tongue": 0.45, "lashes": 0.8}
+_COMPONENTS = {1: gltf.SCALAR, 2: gltf.VEC2, 3: gltf.VEC3, 4: gltf.VEC4}
 
 
 def write_glb(
@@ -163,6 +163,8 @@ def _mesh(buffer: _Buffer, surface: Surface, morphs: Sequence[Morph], material: 
         NORMAL=buffer.vectors(_array(surface.normals)),
         TEXCOORD_0=None if surface.uv is None else buffer.vectors(_array(surface.uv)),
     )
+    if surface.tangents is not None:
+        attributes.TANGENT = buffer.vectors(_array(surface.tangents))
     if surface.texture is None:
         attributes.COLOR_0 = buffer.vectors(_array(surface.colours))
     targets = []
@@ -193,22 +195,30 @@ def _material(buffer: _Buffer, surface: Surface) -> gltf.Material:
         roughnessFactor=_ROUGHNESS.get(surface.name, 0.6),
     )
     if surface.texture is not None:
-        document = buffer.document
-        kind = "image/png" if surface.texture.startswith(b"\x89PNG") else "image/jpeg"
-        document.images.append(
-            gltf.Image(bufferView=buffer.view(surface.texture), mimeType=kind, name=surface.name)
-        )
-        document.textures.append(gltf.Texture(sampler=0, source=len(document.images) - 1, name=surface.name))
-        look.baseColorTexture = gltf.TextureInfo(index=len(document.textures) - 1)
+        look.baseColorTexture = gltf.TextureInfo(index=_texture(buffer, surface.texture, surface.name))
+    bumps = None
+    if surface.normal_texture is not None:
+        index = _texture(buffer, surface.normal_texture, f"{surface.name}_normal")
+        bumps = gltf.NormalMaterialTexture(index=index, scale=1.0)
     # Open surfaces: from behind or inside the mouth they would have holes.
     double_sided = surface.name in ("skin", "lashes")
     return gltf.Material(
         name=surface.name,
         pbrMetallicRoughness=look,
+        normalTexture=bumps,
         doubleSided=double_sided,
         alphaCutoff=None,
         emissiveFactor=[0.0, 0.0, 0.0],
     )
+
+
+def _texture(buffer: _Buffer, encoded: bytes, name: str) -> int:
+    """Embed an image and return its texture's index."""
+    document = buffer.document
+    kind = "image/png" if encoded.startswith(b"\x89PNG") else "image/jpeg"
+    document.images.append(gltf.Image(bufferView=buffer.view(encoded), mimeType=kind, name=name))
+    document.textures.append(gltf.Texture(sampler=0, source=len(document.images) - 1, name=name))
+    return len(document.textures) - 1
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -40,23 +40,38 @@ class _Element:
     properties: list[_Property]
 
 
-def write_ply(path: str | Path, mesh: Mesh, colours: Tensor | None = None) -> None:
-    """Write a mesh "v 3" as binary PLY in its own units, with normals and optionally sRGB colours "v 3" in [0, 1].
+def write_ply(
+    path: str | Path, mesh: Mesh, colours: Tensor | None = None, *, normals: bool = True, uv: bool = False
+) -> None:
+    """Write a mesh "v 3" as binary PLY in its own units.
+
+    Args:
+        path: the file.
+        mesh: one mesh.
+        colours: "v 3" sRGB in [0, 1].
+        normals: whether to write them.
+        uv: whether to write texture coordinates, as ``s`` and ``t``, t from the bottom of the image upwards; one row per vertex.
 
     Raises:
         BadFile: it cannot be written.
     """
     vertices = mesh.vertices.detach().cpu().float()
     triangles = mesh.topology.triangles.cpu()
-    fields = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
+    columns: list[tuple[tuple[str, ...], Tensor]] = [(("x", "y", "z"), vertices)]
+    if normals:
+        columns.append((("nx", "ny", "nz"), vertex_normals(vertices, triangles)))
+    if uv and mesh.topology.uv is not None:
+        up = mesh.topology.uv.detach().cpu().float() * torch.tensor([1.0, -1.0]) + torch.tensor([0.0, 1.0])
+        columns.append((("s", "t"), up))
+    fields = [(name, "<f4") for names, _ in columns for name in names]
     fields += [(name, "u1") for name in ("red", "green", "blue")] if colours is not None else []
     table = np.empty(len(vertices), fields)
-    values = torch.cat([vertices, vertex_normals(vertices, triangles)], -1).numpy()
-    for i, (name, _) in enumerate(fields[:6]):
-        table[name] = values[:, i]
+    for names, values in columns:
+        for i, name in enumerate(names):
+            table[name] = values[:, i].numpy()
     if colours is not None:
         bytes_ = (colours.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        for i, (name, _) in enumerate(fields[6:]):
+        for i, name in enumerate(("red", "green", "blue")):
             table[name] = bytes_[:, i]
     faces = np.empty(len(triangles), [("length", "u1"), ("ids", "<i4", 3)])
     faces["length"], faces["ids"] = 3, triangles.numpy()

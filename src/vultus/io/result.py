@@ -14,7 +14,7 @@ from .. import __version__
 from ..errors import BadFile, BadInput, VultusError
 from ..geometry.view import View
 from ..model.catalog import load_model
-from ..model.face import TexturedFace
+from ..model.face import CoarseFace, TexturedFace
 from ..model.morphable import MorphableModel
 from ..model.result import Reconstruction
 from ..render.shade import sample_texture, srgb_from_linear
@@ -30,15 +30,17 @@ from .document import (
 from .files import atomic_directory
 from .glb import write_glb
 from .images import read_image, write_png
+from .level_files import ALBEDO, DENSE, NORMAL, OBSERVED, read_maps, write_dense, write_levels, write_maps
 from .obj import Material, write_obj
 from .ply import write_ply
 from .surfaces import head_surfaces
 
-FORMATS = ("obj", "glb", "ply")
-"""The mesh formats to choose from; ``reconstruction.json`` and the textures are always written."""
-DEFAULT_FORMATS = ("obj", "glb")
+FORMATS = ("obj", "glb", "ply", "dense")
+"""The mesh formats to choose from; ``reconstruction.json``, the maps and the textures are always written."""
+DEFAULT_FORMATS = ("obj", "glb", "dense")
 DOCUMENT = "reconstruction.json"
-_OBSERVED = "texture_observed.png"
+MESH_FILES = {"obj": "face.obj", "glb": "face.glb", "ply": "face.ply", "dense": DENSE}
+"""Format -> the file by which it is known."""
 _OVERLAY = "overlay.png"
 
 
@@ -48,6 +50,7 @@ def save(
     *,
     formats: Iterable[str] = DEFAULT_FORMATS,
     overlay: Tensor | None = None,
+    baked: bool = False,
 ) -> Path:
     """Write a result as a folder, whole or not at all.
 
@@ -59,6 +62,7 @@ def save(
         directory: the folder; its parents are made.
         formats: of :data:`FORMATS`.
         overlay: "3 h w" sRGB contact picture (:func:`vultus.viewer.overlay.overlay`), or None for no ``overlay.png``.
+        baked: the skin of ``face.glb`` and ``dense.ply`` as lit in the photo instead of its albedo.
 
     Returns:
         The folder.
@@ -71,26 +75,20 @@ def save(
     directory = Path(directory)
     with torch.no_grad(), atomic_directory(directory, _owned) as partial:
         textures = _write_textures(result, partial)
+        files = write_maps(result, partial) | {"textures": textures if _textured(result) else None}
         if "obj" in formats:
             write_obj(partial / "face.obj", result.mesh, _materials(result, textures))
+            write_levels(result, partial)
         if "ply" in formats:
             write_ply(partial / "face.ply", result.mesh, vertex_colours(result))
+        if "dense" in formats:
+            write_dense(result, partial, baked)
         if "glb" in formats:
-            encoded = {part: (partial / name).read_bytes() for part, name in textures.items()}
-            write_glb(
-                partial / "face.glb",
-                head_surfaces(result.model, result.coarse.code, encoded),
-                name="vultus_head",
-                copyright=result.provenance.get("copyright"),
-                extras={"vultus": _public(result)},
-            )
+            _write_glb(result, partial, textures, baked)
         if overlay is not None:
             write_png(partial / _OVERLAY, overlay)
-        files = {
-            "files": sorted([entry.name for entry in partial.iterdir()] + [DOCUMENT]),
-            "textures": textures if isinstance(result.face, TexturedFace) else None,
-            "observed": _OBSERVED if isinstance(result.face, TexturedFace) else None,
-        }
+        written = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]
+        files = {"files": sorted([*written, DOCUMENT])} | files
         (partial / DOCUMENT).write_text(dumps(document_from(result, files)), encoding="utf-8")
     return directory
 
@@ -117,14 +115,13 @@ def load(
     document = _read_document(directory)
     model = model if model is not None else load_model(str(document.get("provenance", {}).get("model")))
     try:
-        names = {
-            *(document["textures"] or {}).values(),
-            *([document["observed"]] if document["observed"] else []),
-        }
-        images = {name: read_image(directory / Path(name).name)[0] for name in names}
+        names = {*(document["textures"] or {}).values(), document["observed"], document.get("albedo")}
+        images = {name: read_image(directory / Path(name).name)[0] for name in names if name}
+        deformation_mm, displacement_mm = read_maps(directory, document)
         scheme, landmarks_px = landmarks_from(document)
         camera, provenance = camera_from(document), document["provenance"]
-        face, report = face_from(document, model, images), report_from(document)
+        face = face_from(document, model, images, deformation_mm, displacement_mm)
+        report = report_from(document)
         timings_s = {stage: float(seconds) for stage, seconds in document["timings_s"].items()}
     except VultusError:
         raise
@@ -151,9 +148,10 @@ def is_finished(directory: str | Path, formats: Iterable[str] = ()) -> bool:
     try:
         document = _read_document(directory)
         names = set(document["files"])
-        return {f"face.{name}" for name in check_formats(formats)} <= names and all(
-            (directory / name).stat().st_size > 0 for name in names
-        )
+        wanted = {MESH_FILES[name] for name in check_formats(formats)}
+        if document.get("displacement") is None:  # nothing dense to be had at the levels below
+            wanted.discard(MESH_FILES["dense"])
+        return wanted <= names and all((directory / name).stat().st_size > 0 for name in names)
     except (BadFile, KeyError, TypeError, OSError):
         return False
 
@@ -192,6 +190,10 @@ def vertex_colours(result: Reconstruction) -> Tensor:
     return torch.where(corners > 0, total / corners.clamp_min(1), colours)
 
 
+def _textured(result: Reconstruction) -> bool:
+    return isinstance(result.face, TexturedFace)
+
+
 def _write_textures(result: Reconstruction, directory: Path) -> dict[str, str]:
     """Write the images of a textured face; part name -> file name."""
     if not isinstance(result.face, TexturedFace):
@@ -200,8 +202,27 @@ def _write_textures(result: Reconstruction, directory: Path) -> dict[str, str]:
     for part, image in result.face.texture.items():
         names[part] = "texture.png" if part == result.model.part_names[0] else f"texture_{part}.png"
         write_png(directory / names[part], image)
-    write_png(directory / _OBSERVED, result.face.observed[None])
+    write_png(directory / OBSERVED, result.face.observed[None])
     return names
+
+
+def _write_glb(result: Reconstruction, directory: Path, textures: Mapping[str, str], baked: bool) -> None:
+    encoded = {part: (directory / name).read_bytes() for part, name in textures.items()}
+    skin = result.model.part_names[0]
+    if not baked and (directory / ALBEDO).exists():
+        encoded[skin] = (directory / ALBEDO).read_bytes()
+    bumps = {skin: (directory / NORMAL).read_bytes()} if (directory / NORMAL).exists() else {}
+    code = result.coarse.code
+    offsets = None
+    if not isinstance(result.geometry, CoarseFace):
+        offsets = result.mesh.vertices - result.model.vertices(code)
+    write_glb(
+        directory / "face.glb",
+        head_surfaces(result.model, code, encoded, offsets_mm=offsets, normal_textures=bumps),
+        name="vultus_head",
+        copyright=result.provenance.get("copyright"),
+        extras={"vultus": _public(result)},
+    )
 
 
 def _materials(result: Reconstruction, textures: Mapping[str, str]) -> list[Material]:
@@ -234,7 +255,8 @@ def _owned(directory: Path) -> list[str] | None:
     """The files in a folder that an earlier :func:`save` wrote, or None if it is not a folder of ours."""
     try:
         document = json.loads((directory / DOCUMENT).read_text(encoding="utf-8"))
-        return [str(name) for name in document["files"]]
+        names = [str(name) for name in document["files"]]
+        return [*names, *{Path(name).parts[0] for name in names}]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

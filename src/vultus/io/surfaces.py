@@ -45,6 +45,7 @@ class Surface:
         uv: "v 2", or None. colours: "v 3" linear RGB in [0, 1].
         morphs: the expressions; those that leave the part alone have no vertices.
         texture: an encoded PNG or JPEG, or None: then ``colours`` say how it looks.
+        normal_texture: an encoded tangent-space normal map, or None. tangents: "v 4" for it, None without.
     """
 
     name: str
@@ -55,10 +56,17 @@ class Surface:
     colours: Tensor
     morphs: tuple[Morph, ...]
     texture: bytes | None
+    normal_texture: bytes | None = None
+    tangents: Tensor | None = None
 
 
 def head_surfaces(
-    model: MorphableModel, code: FaceCode, textures: Mapping[str, bytes]
+    model: MorphableModel,
+    code: FaceCode,
+    textures: Mapping[str, bytes],
+    *,
+    offsets_mm: Tensor | None = None,
+    normal_textures: Mapping[str, bytes] | None = None,
 ) -> tuple[Surface, ...]:
     """The parts of a head with its expressions, in the order of ``model.part_names``; parts without triangles are left out.
 
@@ -66,8 +74,12 @@ def head_surfaces(
         model: the face model.
         code: identity and albedo shape and colour the neutral head; the expression becomes the weights of the morphs.
         textures: part name -> encoded image; parts without one get vertex colours.
+        offsets_mm: "v 3", how this person differs from what the code says, whatever the expression.
+        normal_textures: part name -> encoded tangent-space normal map.
     """
     neutral = model.vertices(FaceCode(code.identity, torch.zeros_like(code.expression), code.albedo))
+    if offsets_mm is not None:
+        neutral = neutral + offsets_mm
     faces = triangle_normals(neutral, model.triangles)
     normal_sums = _scatter(torch.zeros_like(neutral), model.triangles, faces)
     normals = _unit(normal_sums)
@@ -90,16 +102,22 @@ def head_surfaces(
                 model.expression_names, code.expression.tolist(), changes, rows
             )
         )
+        uv = None if topology.uv is None else topology.uv[uv_ids]
+        bumps = (normal_textures or {}).get(part) if uv is not None else None
         surfaces.append(
             Surface(
                 part,
                 neutral[vertex_ids],
                 normals[vertex_ids],
                 split,
-                None if topology.uv is None else topology.uv[uv_ids],
+                uv,
                 albedo[vertex_ids],
                 morphs,
                 textures.get(part),
+                bumps,
+                None
+                if bumps is None or uv is None
+                else tangents(neutral[vertex_ids], normals[vertex_ids], uv, split),
             )
         )
     return tuple(surfaces)
@@ -117,6 +135,32 @@ def split_at_seams(triangles: Tensor, uv_triangles: Tensor) -> tuple[Tensor, Ten
     span = int(uv_triangles.max()) + 1
     pairs, split = torch.unique(triangles * span + uv_triangles, return_inverse=True)
     return pairs // span, pairs % span, split
+
+
+def tangents(vertices: Tensor, normals: Tensor, uv: Tensor, triangles: Tensor) -> Tensor:
+    """Unit directions of growing u in the surface and their handedness "v 4", as glTF wants them.
+
+    The fourth number is 1 where the image lies on the surface unmirrored, so that cross(normal, tangent) times it points up in the image.
+    """
+    a, b, c = (vertices[triangles[:, i]] for i in range(3))
+    p, q, r = (uv[triangles[:, i]] for i in range(3))
+    (du1, dv1), (du2, dv2) = (q - p).unbind(-1), (r - p).unbind(-1)
+    determinant = du1 * dv2 - du2 * dv1
+    along_u = ((b - a) * dv2[:, None] - (c - a) * dv1[:, None]) * determinant.sign()[:, None]
+    area = torch.linalg.cross(b - a, c - a).norm(dim=-1, keepdim=True)
+    weighted = normalize(along_u, dim=-1, eps=1e-20) * area
+    total = _scatter(torch.zeros_like(vertices), triangles, weighted)
+    # v runs downwards: an unmirrored image has a negative determinant on a surface seen from outside.
+    turn = _scatter(torch.zeros_like(vertices[:, :1]), triangles, -determinant[:, None])
+    flat = total - (total * normals).sum(-1, keepdim=True) * normals
+    fallback = torch.linalg.cross(normals, normals.new_tensor([0.0, 1.0, 0.0]).expand_as(normals))
+    fallback = torch.where(
+        fallback.norm(dim=-1, keepdim=True) > 0.1, fallback, normals.new_tensor([1.0, 0.0, 0.0])
+    )
+    fallback = fallback - (fallback * normals).sum(-1, keepdim=True) * normals
+    flat = torch.where(flat.norm(dim=-1, keepdim=True) > 1e-9, flat, fallback)
+    unit = normalize(flat.double(), dim=-1, eps=1e-20).float()
+    return torch.cat([unit, torch.where(turn < 0, -1.0, 1.0)], -1)
 
 
 _Change = tuple[Tensor, Tensor, Tensor]  # vertex ids "n", delta_mm "n 3", delta_normal "n 3"

@@ -10,6 +10,7 @@ import torch
 from ..errors import BadInput
 
 SMALLEST_TEXTURE, LARGEST_TEXTURE = 64, 8192
+SMALLEST_DISPLACEMENT, LARGEST_DISPLACEMENT = 64, 2048
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class ReconstructOptions:
     texture_size: int = 1024
     """Side of the skin texture in texels; 0 leaves textures out."""
 
+    level: Literal["coarse", "deformed", "detail"] = "detail"
+    """How far to go: the face model alone, deformed to the photo, or with wrinkles."""
+    displacement_size: int = 512
+    """Side of the map of wrinkles in texels."""
+
     def __post_init__(self) -> None:
         if self.focal_px is not None and self.focal_mm35 is not None:
             raise BadInput("--focal-px and --focal-mm35 say the same thing twice: give one of them")
@@ -49,6 +55,14 @@ class ReconstructOptions:
         if self.texture_size != 0 and not SMALLEST_TEXTURE <= self.texture_size <= LARGEST_TEXTURE:
             raise BadInput(
                 f"--texture-size {self.texture_size}: choose 0 (none) or {SMALLEST_TEXTURE} to {LARGEST_TEXTURE} texels"
+            )
+
+        if self.level not in ("coarse", "deformed", "detail"):
+            raise BadInput(f"--level {self.level}: say coarse, deformed or detail")
+        if not SMALLEST_DISPLACEMENT <= self.displacement_size <= LARGEST_DISPLACEMENT:
+            raise BadInput(
+                f"--displacement-size {self.displacement_size}: choose {SMALLEST_DISPLACEMENT} to {LARGEST_DISPLACEMENT} texels;"
+                " --level deformed leaves wrinkles out"
             )
 
     @property

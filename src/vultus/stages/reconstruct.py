@@ -16,8 +16,11 @@ from ..detect.protocol import DetectedFace
 from ..errors import FaceNotFound
 from ..io.images import ImageInfo, image_from_array, read_image
 from ..model.catalog import load_model
-from ..model.result import Reconstruction
+from ..model.face import Geometry, TexturedFace
+from ..model.result import FitReport, Reconstruction
 from .coarse import CoarseOptions, fit_coarse
+from .deformed import fit_deformed
+from .detail import fit_detail
 from .options import ReconstructOptions, chosen_device
 from .texture import texture
 from .views import SMALL_FACE_PX, guess_focal, make_view
@@ -79,9 +82,17 @@ def _one_face(
                 f"the face is only {detected.box.size_px:.0f} px wide: expect a rough likeness",
             ),
         )
-    result: Any = face
+    geometry: Geometry = face
+    if options.level != "coarse" and model.chart is not None:
+        geometry, moved = fit_deformed(view, model, face)
+        report = joined(report, moved)
+        timings_s["deformed"] = timer.lap()
+        if options.level == "detail":
+            geometry = fit_detail(view, model, geometry, size=options.displacement_size)
+            timings_s["detail"] = timer.lap()
+    result: Geometry | TexturedFace = geometry
     if options.texture_size:
-        result = texture(view, model, face, size=options.texture_size)
+        result = texture(view, model, geometry, size=options.texture_size)
         timings_s["texture"] = timer.lap()
     provenance = {
         "version": __version__,
@@ -91,6 +102,13 @@ def _one_face(
         "photo": str(info.path) if info.path else None,
     }
     return Reconstruction(model, view, result, report, timings_s, provenance)
+
+
+def joined(first: FitReport, second: FitReport) -> FitReport:
+    """One report of two stages: as doubtful as the worse, with the advice and the costs of both."""
+    status = "ok" if first.status == second.status == "ok" else "doubtful"
+    advice, cost = (*first.advice, *second.advice), {**first.cost, **second.cost}
+    return FitReport(status, advice, cost, first.iterations + second.iterations)
 
 
 def _from_memory(image: Tensor | np.ndarray) -> tuple[Tensor, ImageInfo]:

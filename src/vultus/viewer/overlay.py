@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from ..geometry.camera import Camera
+from ..geometry.chart_map import detailed_normals, unit
 from ..geometry.light import ambient_and_directional, shading
 from ..geometry.mesh import vertex_normals
 from ..geometry.rigid import pose_angles, rigid_transform, rotation_from_pose_angles
-from ..model.face import TexturedFace
+from ..model.deformation import face_vertices
+from ..model.face import CoarseFace, DetailedFace, Geometry, TexturedFace
+from ..model.morphable import MorphableModel
 from ..model.result import Reconstruction
 from ..render import raster
+from ..render.bake import bake, dilate
 from ..render.interpolate import interpolate as interpolate_attributes
 from ..render.shade import sample_texture, srgb_from_linear
 
@@ -32,13 +37,14 @@ _LINES = (0.75, 0.95, 1.0)
 def overlay(result: Reconstruction, panel_px: int = 384) -> Tensor:
     """Draw a contact picture of a result; the result itself is only read.
 
-    Upper row: the photo; the detected landmarks (turquoise) and where the model has its 68 (orange); the mesh over the photo; the
-    textured head over the photo. Lower row: the textured head turned 45 degrees, from the front and turned the other way; its shape
-    alone. A result loaded without its photo gets the lower row only.
+    First row: the photo; the detected landmarks (turquoise) and where the model has its 68 (orange); the mesh over the photo; the
+    textured head over the photo. Second row: the textured head turned 45 degrees, from the front and turned the other way; its own
+    colour without the photo's light, or, where there is none, its shape. Third row, of a face beyond the coarse level: the shapes of the
+    levels side by side, then the last one turned. A result loaded without its photo lacks the first row.
 
     Args:
         result: one face.
-        panel_px: side of each of the eight panels.
+        panel_px: side of each panel, four to a row.
 
     Returns:
         "3 h w" sRGB in [0, 1].
@@ -46,9 +52,18 @@ def overlay(result: Reconstruction, panel_px: int = 384) -> Tensor:
     vertices_mm = result.mesh.vertices
     sides = [_portrait_camera(result, yaw_deg, panel_px) for yaw_deg in (-45.0, 0.0, 45.0)]
     background = torch.full((3, panel_px, panel_px), _BACKGROUND)
-    lower = [_over(_textured(result, vertices_mm, camera), background) for camera in sides]
-    lower.append(_over(_clay(result, vertices_mm, sides[1])[0], background))
+    over_grey = lambda drawn: _over(drawn, background)  # noqa: E731
+    lower = [over_grey(_textured(result, vertices_mm, camera)) for camera in sides]
+    albedo = result.face.albedo if isinstance(result.face, TexturedFace) else None
+    if albedo is None:
+        lower.append(over_grey(_clay(result, vertices_mm, sides[1])[0]))
+    else:
+        lower.append(over_grey(_textured(_recoloured(result, albedo), vertices_mm, sides[1])))
     rows = [torch.cat(lower, -1)]
+    if not isinstance(result.geometry, CoarseFace):
+        levels = [over_grey(_shape(result, face, sides[1])) for face in _levels(result.geometry)]
+        levels += [torch.zeros_like(background) + _BACKGROUND] * (3 - len(levels))
+        rows.append(torch.cat([*levels, over_grey(_shape(result, result.geometry, sides[2]))], -1))
     if result.view.image.numel():
         photo, camera = _crop(result, panel_px)
         clay, lines = _clay(result, vertices_mm, camera)
@@ -61,6 +76,52 @@ def overlay(result: Reconstruction, panel_px: int = 384) -> Tensor:
         ]
         rows.insert(0, torch.cat(upper, -1))
     return torch.cat(rows, -2)
+
+
+def _levels(geometry: Geometry) -> list[Geometry]:
+    """A face's levels from the coarse one upwards."""
+    deformed = geometry.deformed if isinstance(geometry, DetailedFace) else geometry
+    return [geometry.coarse, deformed, *([geometry] if geometry is not deformed else [])]
+
+
+def _recoloured(result: Reconstruction, albedo: Tensor) -> Reconstruction:
+    """The result with its skin's albedo for its skin's texture."""
+    assert isinstance(result.face, TexturedFace)
+    texture = {**result.face.texture, result.model.part_names[0]: albedo}
+    return replace(result, face=replace(result.face, texture=texture))
+
+
+def _shape(result: Reconstruction, face: Geometry, camera: Camera) -> Tensor:
+    """One level's shape in grey, wrinkles in its normals: premultiplied sRGB and coverage "4 h w"."""
+    model = result.model
+    drawn = camera.resized(_SAMPLES)
+    position = drawn.to_camera(face_vertices(model, face))
+    vertices_px = drawn.project_camera(position)[None]
+    triangles = model.triangles
+    attributes = vertex_normals(position, triangles)
+    if isinstance(face, DetailedFace) and model.chart is not None:
+        inside = torch.isfinite(model.chart.uv).all(-1, keepdim=True).to(position)
+        attributes = torch.cat([attributes, torch.nan_to_num(model.chart.uv), inside], -1)
+    fragments = raster.rasterize(vertices_px, triangles, drawn.size_px)
+    values = interpolate_attributes(fragments, vertices_px, triangles, attributes)
+    normals = unit(values[0, :3])
+    if isinstance(face, DetailedFace):
+        turned = sample_texture(_turned_normals(model, position, face.displacement_mm), values[:, 3:5])[0]
+        normals = unit(normals + turned * (values[0, 5] > 0.999))
+    shade = _CLAY * shading(normals.permute(1, 2, 0), _studio_light()).permute(2, 0, 1)
+    mask = fragments.mask[0].float()
+    return _averaged(srgb_from_linear(shade.clamp(0, 1)), mask)
+
+
+def _turned_normals(model: MorphableModel, position: Tensor, displacement_mm: Tensor) -> Tensor:
+    """What a displacement "h w" adds to the smooth normals of a head with vertices "v 3", over the face chart: "3 h w"."""
+    assert model.chart is not None
+    topology = model.chart.topology
+    values = torch.cat([position, vertex_normals(position, model.triangles)], -1)
+    everything = torch.arange(len(topology.triangles))
+    drawn = dilate(*bake(values, topology, everything, displacement_mm.shape[0]))
+    smooth = unit(drawn[3:])
+    return detailed_normals(drawn[:3], smooth, displacement_mm) - smooth
 
 
 def _face_points(result: Reconstruction) -> Tensor:
