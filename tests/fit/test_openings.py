@@ -61,7 +61,7 @@ def test_damage_is_counted(model):
     openings = openings_of(model, model.mean_mm)
     broken[openings.lip_pairs[:, 0], 1] += 2.0
     damage = damage_of(model, model.mean_mm, broken)
-    assert damage.lip_gap_mm == pytest.approx(2.0, abs=0.5)
+    assert 1.0 < damage.lip_gap_mm < 2.1  # a pair need not stand exactly one above the other
     mirrored = model.mean_mm * torch.tensor([-1.0, 1.0, 1.0])
     assert damage_of(model, model.mean_mm, mirrored).flipped_triangles > 10000
 

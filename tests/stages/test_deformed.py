@@ -7,7 +7,9 @@ import torch
 
 from vultus.errors import BadInput
 from vultus.fit.deformation import DeformationOptions
+from vultus.fit.landmark_basis import landmark_basis
 from vultus.fit.openings import damage_of
+from vultus.fit.projected_terms import detector_offset_px
 from vultus.fit.smoothness import chart_positions
 from vultus.geometry.camera import Camera
 from vultus.geometry.light import ambient_and_directional
@@ -43,7 +45,7 @@ def known_map(model, bumps, height_mm: float = 4.0) -> torch.Tensor:
 
 
 def photograph(model, field, yaw_deg: float = 15.0) -> tuple[View, CoarseFace, DeformedFace]:
-    """A picture of the deformed mean head, with landmarks where the table puts them, and its face without and with deformation."""
+    """A picture of the deformed mean head, with landmarks where the detector would see them, and its face without and with deformation."""
     code = model.mean_code()
     yaw, pitch = torch.tensor(yaw_deg), torch.zeros(())
     pose = rigid_transform(rotation_from_pose_angles(yaw, pitch, pitch), torch.tensor([0.0, 15.0, 800.0]))
@@ -56,6 +58,8 @@ def photograph(model, field, yaw_deg: float = 15.0) -> tuple[View, CoarseFace, D
     image = srgb_from_linear(over(picture, torch.full((3,), 0.05)).clamp(0, 1))[0]
     table = model.landmarks["mediapipe478"]
     points = camera.project(table.points(vertices, model.triangles, yaw, pitch))[:, :2]
+    offset = detector_offset_px(model, landmark_basis(model, "mediapipe478"), camera, code)
+    points = points + torch.from_numpy(offset).float()
     return View(image, camera, points, "mediapipe478", picture[0, 3] > 0.5), coarse, known
 
 

@@ -1,7 +1,7 @@
 """The deformation fit: offsets over the face chart that bring a coarse face to where the photo shows it.
 
 Everything known is put into one least-squares problem over the map: landmarks, shading and outline as linear terms in the vertices
-(:mod:`.linear_terms`), openings that must stay closed, and a Gaussian prior (:mod:`.smoothness`). The terms are made anew around the
+(:mod:`.linear_terms`, :mod:`.projected_terms`), openings that must stay closed, and a Gaussian prior (:mod:`.smoothness`). The terms are made anew around the
 current face with new robust weights (Gauss-Newton), on maps of 16, 32 and then 64 texels. The normal equations are solved by conjugate
 gradients on the prior's own scale: preconditioned with its covariance, which spreads every force smoothly over the skin (a Sobolev gradient:
 Nicolet, Jacobson and Jakob, "Large steps in inverse rendering of geometry", SIGGRAPH Asia 2021) and leaves only the few directions
@@ -10,7 +10,7 @@ that the photo says something about to be found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -19,25 +19,21 @@ from scipy import sparse
 from torch import Tensor
 
 from ..geometry.view import View
-from ..model.deformation import deformation_operator
+from ..model.deformation import DeformationOperator, deformation_operator
 from ..model.face import CoarseFace
 from ..model.morphable import MorphableModel
 from .contour import PUBLISHED_WIDTH_MM, RowExtent, outline_region, outline_vertices, row_extent
 from .landmark_basis import LandmarkBasis
-from .linear_terms import (
-    LinearTerm,
-    contour_term_1d,
-    contour_term_2d,
-    detector_offset_px,
-    landmark_term,
-    photometric_term,
-)
+from .linear_terms import LinearTerm, photometric_term
 from .openings import Openings, lid_term, lip_term, openings_of
 from .outline import Outline
 from .photometric import sample_skin
-from .smoothness import MapPrior, PriorOptions, map_prior
+from .projected_terms import contour_term_1d, contour_term_2d, detector_offset_px, landmark_term
+from .smoothness import MapPrior, PriorOptions, distance_to_openings, map_prior
 
 Contour = Literal["none", "1d", "2d"]
+_UNSHADED_MM = 7.0
+_LID_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class DeformationOptions:
     face_px: float = 140.0
     noise: float = 0.12
     outlier: float = 2.0
-    pixel_correlation_mm: float = 8.0
+    pixel_correlation_mm: float = 11.0
     light_error: float = 0.1
     landmark_noise_mm: float = 0.5
     landmark_correlation: float = 20.0
@@ -131,6 +127,8 @@ def fit_deformation(
     base = model.vertices(coarse.code)
     openings = openings_of(model, base)
     region = outline_region(model)
+    # Around openings, lips and brows light is blocked and skin has other colours: nothing there is shading alone.
+    shaded = 1 - torch.exp(-((distance_to_openings(model) / _UNSHADED_MM) ** 2))
     size = options.sizes[0]
     values = torch.zeros(3, size, size)
     cost: dict[str, float] = {}
@@ -141,13 +139,36 @@ def fit_deformation(
         prior = map_prior(model, size, options.prior)
         for _ in range(options.iterations):
             vertices = base + operator.offsets_mm(values)
-            terms = _terms(view, model, coarse, vertices, base, openings, region, evidence, options)
+            terms = _terms(view, model, coarse, vertices, base, openings, region, shaded, evidence, options)
             flat = values.flatten(1).T.double().numpy()
             flat = flat + _solve(terms, operator.matrix, prior, flat, options.steps)
             values = torch.from_numpy(flat.T.reshape(values.shape)).float()
             cost = {name: term.energy() for name, term in terms.items()} | {"prior": prior.energy(flat)}
             count += 1
-    return DeformationFit(values, cost, count)
+    prior = map_prior(model, options.sizes[-1], options.prior)
+    freed = _freed_lids(
+        openings, base, values, deformation_operator(model, options.sizes[-1]), prior, options.steps
+    )
+    return DeformationFit(freed, cost, count)
+
+
+def _freed_lids(
+    openings: Openings,
+    base: Tensor,
+    values: Tensor,
+    operator: DeformationOperator,
+    prior: MapPrior,
+    steps: int,
+) -> Tensor:
+    """The least change of a map "3 m m" that takes lids out of the eyeballs: which of them are in it is known only at the end."""
+    for _ in range(_LID_STEPS):
+        term = lid_term(openings, base + operator.offsets_mm(values))
+        if not len(term.residual):
+            break
+        still = np.zeros((operator.size**2, 3))
+        change = _solve({"lids": term}, operator.matrix, prior, still, steps)
+        values = values + torch.from_numpy(change.T.reshape(values.shape)).float()
+    return values
 
 
 def _terms(
@@ -158,6 +179,7 @@ def _terms(
     base: Tensor,
     openings: Openings,
     region: Tensor,
+    shaded: Tensor,
     evidence: Evidence,
     options: DeformationOptions,
 ) -> dict[str, LinearTerm]:
@@ -166,6 +188,7 @@ def _terms(
     terms = {"lids": lid_term(openings, vertices), "lips": lip_term(openings, vertices - base)}
     if options.photometric and np.isfinite(coarse.light.numpy()).all():
         samples = sample_skin(view, model, coarse.code, options.face_px, vertices)
+        samples = replace(samples, weight=samples.weight * shaded[samples.ids])
         terms["photometric"] = photometric_term(
             model, coarse, vertices, samples, noise=options.noise, outlier=options.outlier,
             correlation_mm=options.pixel_correlation_mm, light_error=options.light_error,

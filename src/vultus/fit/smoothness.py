@@ -126,6 +126,21 @@ def _sigma(model: MorphableModel, size: int, options: PriorOptions) -> Tensor:
     return options.sigma_mm * chart_positions(model, share[:, None], size)[0].clamp_min(0.02)
 
 
+def distance_to_openings(model: MorphableModel) -> Tensor:
+    """Millimetres "v" on the mean head from each vertex to the nearest rim of eyes and mouth, nostril, lip or brow."""
+    found = torch.full((len(model.mean_mm),), torch.inf)
+    ids = [] if model.chart is None else [model.chart.triangles[model.chart.is_membrane].unique()]
+    ids += [
+        model.regions[name].nonzero().squeeze(-1)
+        for name in ("nostrils", "lips", "brows")
+        if name in model.regions
+    ]
+    for some in ids:
+        if len(some):
+            found = torch.minimum(found, torch.cdist(model.mean_mm, model.mean_mm[some]).amin(1))
+    return found
+
+
 def _rising(model: MorphableModel, ids: Tensor, least: float, reach_mm: float) -> Tensor:
     """A share per vertex "v": ``least`` at the vertices ``ids``, one farther away than about ``reach_mm``."""
     if not len(ids):
