@@ -8,6 +8,7 @@ local brightness, robustly: beard, brows, glasses and spots are not explained by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +36,7 @@ class RefineOptions:
         information: how many independent observations the pixels of a face are worth; the weight against the landmarks.
         noise: relative brightness error that is normal. outlier: multiples of it beyond which a pixel loses its influence.
         step_size: of the optimiser, in standard deviations of the landmarks' posterior.
+        shared_error: correlation of what several photos of one person say wrongly: the albedo model errs alike each time.
     """
 
     face_px: tuple[float, ...] = (70.0, 140.0)
@@ -44,6 +46,7 @@ class RefineOptions:
     noise: float = 0.08
     outlier: float = 2.0
     step_size: float = 0.1
+    shared_error: float = 0.1
 
 
 def refine(
@@ -63,31 +66,60 @@ def refine(
     Returns:
         the view with its camera moved, the code with albedo, the light "3 9", and the final median relative residual.
     """
-    light, albedo, cost = fit_light_and_albedo(view, model, code, photometric)
-    code = replace(code, albedo=albedo)
-    if not np.isfinite(cost):
-        return view, code, light, cost
     factor = np.linalg.cholesky(landmark_normal + 1e-6 * np.eye(len(landmark_normal)))
-    unwhiten = torch.from_numpy(np.linalg.inv(factor).T.copy()).float()
-    whitened = torch.zeros(len(unwhiten), requires_grad=True)
+    root = np.linalg.inv(factor).T
+    return refine_jointly([view], model, [code], [root], 0, photometric, options)[0]
+
+
+def refine_jointly(
+    views: Sequence[View],
+    model: MorphableModel,
+    codes: Sequence[FaceCode],
+    roots: Sequence[np.ndarray],
+    num_shared: int,
+    photometric: PhotometricOptions,
+    options: RefineOptions,
+) -> list[tuple[View, FaceCode, Tensor, float]]:
+    """Refine several posed views of one person; arguments and result as of :func:`refine`, for each view.
+
+    Args:
+        roots: per view (7 + k + e, s + o), see :class:`~vultus.fit.joint_landmarks.JointFit`. num_shared: s.
+    """
+    starts = [fit_light_and_albedo(view, model, code, photometric) for view, code in zip(views, codes)]
+    unwhiten = [torch.from_numpy(np.ascontiguousarray(root)).float() for root in roots]
+    shared = torch.zeros(num_shared, requires_grad=True)
+    alone = [torch.zeros(root.shape[1] - num_shared, requires_grad=True) for root in unwhiten]
+    seen = [i for i, start in enumerate(starts) if np.isfinite(start[2])]  # others show no skin
+    information = options.information / (1 + options.shared_error * (len(seen) - 1))
+    steps = [torch.zeros(len(root)) for root in unwhiten]
     for scale, face_px in enumerate(options.face_px):
-        moved_view, moved_code = _moved(view, code, unwhiten @ whitened.detach())
-        if scale > 0:  # at the first scale nothing has moved yet
-            light, albedo, cost = fit_light_and_albedo(moved_view, model, moved_code, photometric)
-            code = replace(code, albedo=albedo)
-        look = _Look(moved_view, model, replace(moved_code, albedo=albedo), light, face_px, options)
-        optimiser = torch.optim.Adam([whitened], lr=options.step_size)
-        for _ in range(options.steps):
+        looks: dict[int, _Look] = {}
+        for i in seen:
+            view, code = _moved(views[i], codes[i], steps[i])
+            if scale > 0:  # at the first scale nothing has moved yet
+                starts[i] = fit_light_and_albedo(view, model, code, photometric)
+            code = replace(code, albedo=starts[i][1])
+            looks[i] = _Look(view, model, code, starts[i][0], face_px, options, information)
+        optimiser = torch.optim.Adam([shared, *(alone[i] for i in seen)], lr=options.step_size)
+        for _ in range(options.steps if seen else 0):
             optimiser.zero_grad()
-            here, shape = _moved(view, code, unwhiten @ whitened)
-            energy = look.energy(here.camera, shape) + 0.5 * (whitened**2).sum()
-            energy.backward()
+            (0.5 * (shared**2).sum()).backward()
+            for i, look in looks.items():
+                here, shape = _moved(views[i], codes[i], unwhiten[i] @ torch.cat([shared, alone[i]]))
+                (look.energy(here.camera, shape) + 0.5 * (alone[i] ** 2).sum()).backward()
             optimiser.step()
-    final_view, final_code = _moved(view, code, unwhiten @ whitened.detach())
+        with torch.no_grad():
+            steps = [root @ torch.cat([shared, own]) for root, own in zip(unwhiten, alone)]
     low, high = model.expression_range.T
-    final_code = replace(final_code, expression=final_code.expression.clamp(low, high))
-    light, albedo, cost = fit_light_and_albedo(final_view, model, final_code, photometric)
-    return final_view, replace(final_code, albedo=albedo), light, cost
+    result = []
+    for i, step in enumerate(steps):
+        view, code = _moved(views[i], codes[i], step)
+        light, albedo, cost = starts[i]
+        if i in seen:
+            code = replace(code, expression=code.expression.clamp(low, high))
+            light, albedo, cost = fit_light_and_albedo(view, model, code, photometric)
+        result.append((view, replace(code, albedo=albedo), light, cost))
+    return result
 
 
 class _Look:
@@ -101,6 +133,7 @@ class _Look:
         light: Tensor,
         face_px: float,
         options: RefineOptions,
+        information: float,
     ):
         samples = sample_skin(view, model, code, face_px)
         generator = torch.Generator().manual_seed(0)
@@ -118,7 +151,7 @@ class _Look:
         self._scale, self._image = shrunk_photo(view, face_px)
         self._albedo = model.vertex_albedo(code)[ids].clamp_min(0.01)
         self._light, self._options = light, options
-        self._weight = samples.weight[chosen] / samples.weight[chosen].sum() * options.information
+        self._weight = samples.weight[chosen] / samples.weight[chosen].sum() * information
 
     def energy(self, camera: Camera, code: FaceCode) -> Tensor:
         """Robust relative residual over the samples, in units of independent observations."""
