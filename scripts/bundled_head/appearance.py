@@ -23,7 +23,9 @@ TEETH, TONGUE, MOUTH_INSIDE, LASHES = (
     (0.16, 0.05, 0.045),
     (0.02, 0.015, 0.012),
 )
-IRIS_ANGLE_RAD, PUPIL_ANGLE_RAD = 0.48, 0.17  # seen from the eyeball's centre
+GUMS = (0.36, 0.15, 0.14)
+CROWN_MM = 11.0  # length of a tooth; what is farther from its edge is gum
+IRIS_ANGLE_RAD, PUPIL_ANGLE_RAD = 0.505, 0.16  # seen from the eyeball's centre
 TINT_NAMES = ("lips", "brows")
 
 
@@ -59,6 +61,9 @@ def make_albedo(
     basis[:, regions["inner_mouth"]] = 0
     for name, colour in (("teeth", TEETH), ("tongue", TONGUE), ("lashes", LASHES)):
         mean[np.unique(parts[name])] = colour
+    ids = np.unique(parts["teeth"])
+    bite = np.median(mean_mm[ids, 1])
+    mean[ids[np.abs(mean_mm[ids, 1] - bite) > CROWN_MM]] = GUMS
     for name in ("eye_left", "eye_right"):
         ids = np.unique(parts[name])
         arm = mean_mm[ids] - mean_mm[ids].mean(0)

@@ -39,7 +39,7 @@ def close_membranes(half: LeftHalf, points: np.ndarray) -> tuple[np.ndarray, np.
 def feature_density(points: np.ndarray, half: LeftHalf) -> np.ndarray:
     """How many times longer than elsewhere a millimetre is in the chart, for each point (n,) of the left half."""
     density = np.ones(len(points))
-    features = ((half.lids, 1.2, 12.0), (half.lips, 1.2, 14.0), (np.array(NOSE_LINE), 1.2, 16.0))
+    features = ((half.lids, 1.2, 12.0), (half.lips, 1.2, 14.0), (np.array(NOSE_LINE), 1.5, 16.0))
     for feature, gain, width_mm in features:
         distance = cKDTree(points[feature]).query(points)[0]
         density += gain * np.exp(-((distance / width_mm) ** 2))

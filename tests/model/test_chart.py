@@ -109,9 +109,8 @@ def test_texels_are_finest_at_eyes_nose_and_mouth(model):
         for name, mask in model.regions.items()
         if mask[triangles].all(1).any()
     }
-    # The chart was laid out for MakeHuman's mean; on the bundled mean, whose nose is larger, the nose keeps a smaller lead.
     assert max(size["eyes"], size["lips"]) < 0.75 * size["cheeks"]
-    assert size["nose"] < 0.9 * size["cheeks"]
+    assert size["nose"] < 0.85 * size["cheeks"]
     assert texel_mm.quantile(0.95) < 0.35
 
 
