@@ -78,8 +78,8 @@ def test_there_is_no_step_at_the_border_of_the_chart(model):
     length = (model.mean_mm[pairs[:, 0]] - model.mean_mm[pairs[:, 1]]).norm(dim=1).clamp_min(0.5)
     bend = (turn[pairs[:, 0]] - turn[pairs[:, 1]]).norm(dim=1) / length
     number = inside[pairs].sum(1)
-    # Across the border nothing is worse than what the same map does inside.
-    assert bend[number == 1].max() < bend[number == 2].quantile(0.99)
+    # Across the border the surface bends much less than the same map bends it inside; a harmonic continuation bends twice as much.
+    assert bend[number == 1].max() < 0.5 * bend[number == 2].quantile(0.99)
     assert bend[number == 1].median() < 3 * bend[number == 2].median()
 
 

@@ -18,7 +18,7 @@ def layouts() -> tuple[torch.Tensor, torch.Tensor]:
     place = torch.arange(SIZE) + 0.5
     v, u = torch.meshgrid(place, place, indexing="ij")
     before = torch.stack(
-        [1.3 * u - 0.4 * v + 3 * torch.sin(v / 30), 0.5 * u + 1.1 * v + 2 * torch.cos(u / 25)]
+        [0.6 * u - 1.1 * v + 3 * torch.sin(v / 30), 1.2 * u + 0.5 * v + 2 * torch.cos(u / 25)]
     )
     return before, before + torch.stack([3 * torch.sin(u / 20), 2 * torch.cos(v / 15) + 1])
 
