@@ -15,7 +15,8 @@ _FRAME = 0.16  # contrast of what belongs to a frame, once there are glasses
 _STRAND = 0.42  # contrast of a single strand of hair before skin; a wrinkle has less
 _LONG_PX = 14
 _GREYER = 0.3  # fall of log(red / blue) from skin to grey hair
-_BEARDED = 0.25  # least share of the lower face that is so where there is a beard
+_BEARDED = 0.43  # least share of the lower face that is so where there is a beard
+_DARK_BEARD = 0.8  # so much darker than the skin (natural logarithm), and a beard is no grey one
 _FRINGED = 0.35  # least share of the forehead with streaks where there is a fringe
 _SATURATED = 0.6  # contrast beyond which a line is not clearer
 
@@ -30,21 +31,44 @@ def doubt_of_hair(lightness: np.ndarray, samples: np.ndarray, layout: FaceLayout
 
 
 def grey_beard(features: np.ndarray, samples: np.ndarray, layout: FaceLayout) -> np.ndarray:
-    """Pixels "h w" of a beard as light as the skin: greyer than the upper face, and rougher; nothing where few are.
+    """Pixels "h w" of a beard about as light as the skin: greyer than the upper face, and rougher; nothing where few are.
 
-    Dark beards need no such care: their colour is far from the skin's.
+    Skin in shadow is greyer, too, the darker it is the more. So greyness is measured from what the upper face has at the same
+    lightness, and what is much darker is left to the colour model, to which dark beards are plain.
     """
     nose = float(layout.xy[layout.sets.samples[2], 1].max())
-    upper = samples & (rows() < nose)
-    lower = layout.lower() & layout.face()
-    if not (upper.any() and lower.any()):
-        return np.zeros(samples.shape, bool)
-    redness = cv2.GaussianBlur(features[..., 1] - features[..., 2], (0, 0), 2.5)
-    greyer = np.median(redness[upper]) - redness
-    rough = _roughness(features[..., 0], upper)
-    if (lower & (greyer > _GREYER) & (rough > 0)).sum() < _BEARDED * lower.sum():
-        return np.zeros(samples.shape, bool)
+    face = layout.face()
+    upper, lower = face & (rows() < nose) & (rows() > layout.eye_line), layout.lower() & face
+    cheeks = samples & (rows() < nose)
+    nothing = np.zeros(samples.shape, bool)
+    if min(upper.sum(), lower.sum(), cheeks.sum()) < 30:
+        return nothing
+    lightness, redness = (
+        cv2.GaussianBlur(band, (0, 0), 2.5)
+        for band in (features[..., 0], features[..., 1] - features[..., 2])
+    )
+    greyer = _expected(redness[upper], lightness[upper], lightness) - redness
+    rough = _roughness(features[..., 0], cheeks)
+    grey = lower & (greyer > _GREYER) & (rough > 0)
+    if grey.sum() < _BEARDED * lower.sum():
+        return nothing
+    if np.median(lightness[grey]) < np.median(lightness[cheeks]) - _DARK_BEARD:
+        return nothing
     return lower & (greyer > 0.6 * _GREYER) & (rough > -0.3)
+
+
+def _expected(values: np.ndarray, known_at: np.ndarray, wanted_at: np.ndarray) -> np.ndarray:
+    """A robust line through values "n" that rises with "n" places, read at other places "h w" no lower than those."""
+    kept = np.ones(len(values), bool)
+    slope, offset = 0.0, float(np.median(values))
+    for _ in range(4):
+        slope, offset = (
+            np.polyfit(known_at[kept], values[kept], 1) if np.ptp(known_at[kept]) > 1e-3 else (0.0, offset)
+        )
+        off = np.abs(values - slope * known_at - offset)
+        kept = off < 3 * np.median(off) + 0.02
+    slope = float(np.clip(slope, 0, 0.8))
+    return slope * np.maximum(wanted_at, known_at.min()) + np.median(values - slope * known_at)
 
 
 def fringe(lightness: np.ndarray, samples: np.ndarray, layout: FaceLayout) -> np.ndarray:
