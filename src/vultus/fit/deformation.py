@@ -10,6 +10,7 @@ that the photo says something about to be found.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -51,6 +52,7 @@ class DeformationOptions:
         contour_noise_mm: of the photo's outline. contour_scale_mm: distance beyond which the outline is more likely wrong.
         contour_correlation_mm: outline of this length counts as one observation.
         photometric, landmarks: False leaves the term out.
+        shared_error: correlation of the errors of several photos of one person: detector and albedo model err alike each time.
     """
 
     prior: PriorOptions = field(default_factory=PriorOptions)
@@ -71,6 +73,7 @@ class DeformationOptions:
     contour_correlation_mm: float = 10.0
     photometric: bool = True
     landmarks: bool = True
+    shared_error: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,15 @@ class Evidence:
     trust: np.ndarray
     outline: Outline | None = None
     rows: RowExtent | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One posed photo of a person: its coarse face, whose code, light and albedo stay as they are, and what it says."""
+
+    view: View
+    coarse: CoarseFace
+    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -124,11 +136,19 @@ def fit_deformation(
     Args:
         view: posed. coarse: its code, light and albedo stay as they are.
     """
-    base = model.vertices(coarse.code)
-    openings = openings_of(model, base)
+    return fit_shared_deformation([Observation(view, coarse, evidence)], model, options)
+
+
+def fit_shared_deformation(
+    observations: Sequence[Observation], model: MorphableModel, options: DeformationOptions
+) -> DeformationFit:
+    """The most probable deformation map of one person whom several posed views show, each with its own expression and light."""
+    bases = [model.vertices(seen.coarse.code) for seen in observations]
+    openings = [openings_of(model, base) for base in bases]
     region = outline_region(model)
     # Around openings, lips and brows light is blocked and skin has other colours: nothing there is shading alone.
     shaded = 1 - torch.exp(-((distance_to_openings(model) / _UNSHADED_MM) ** 2))
+    trust = 1 / (1 + options.shared_error * (len(observations) - 1))
     size = options.sizes[0]
     values = torch.zeros(3, size, size)
     cost: dict[str, float] = {}
@@ -138,18 +158,24 @@ def fit_deformation(
         operator = deformation_operator(model, size)
         prior = map_prior(model, size, options.prior)
         for _ in range(options.iterations):
-            vertices = base + operator.offsets_mm(values)
-            terms = _terms(view, model, coarse, vertices, base, openings, region, shaded, evidence, options)
+            offsets = operator.offsets_mm(values)
+            terms: list[tuple[str, LinearTerm]] = []
+            for seen, base, opening in zip(observations, bases, openings):
+                terms += _closed(opening, base + offsets, base)
+                known = _terms(seen, model, base + offsets, region, shaded, options)
+                terms += [(name, term.trusted(trust)) for name, term in known]
             flat = values.flatten(1).T.double().numpy()
-            flat = flat + _solve(terms, operator.matrix, prior, flat, options.steps)
+            flat = flat + _solve([term for _, term in terms], operator.matrix, prior, flat, options.steps)
             values = torch.from_numpy(flat.T.reshape(values.shape)).float()
-            cost = {name: term.energy() for name, term in terms.items()} | {"prior": prior.energy(flat)}
+            cost = {"prior": prior.energy(flat)}
+            for name, term in terms:
+                cost[name] = cost.get(name, 0.0) + term.energy()
             count += 1
     prior = map_prior(model, options.sizes[-1], options.prior)
-    freed = _freed_lids(
-        openings, base, values, deformation_operator(model, options.sizes[-1]), prior, options.steps
-    )
-    return DeformationFit(freed, cost, count)
+    operator = deformation_operator(model, options.sizes[-1])
+    for base, opening in zip(bases, openings):
+        values = _freed_lids(opening, base, values, operator, prior, options.steps)
+    return DeformationFit(values, cost, count)
 
 
 def _freed_lids(
@@ -166,26 +192,29 @@ def _freed_lids(
         if not len(term.residual):
             break
         still = np.zeros((operator.size**2, 3))
-        change = _solve({"lids": term}, operator.matrix, prior, still, steps)
+        change = _solve([term], operator.matrix, prior, still, steps)
         values = values + torch.from_numpy(change.T.reshape(values.shape)).float()
     return values
 
 
+def _closed(openings: Openings, vertices: Tensor, base: Tensor) -> list[tuple[str, LinearTerm]]:
+    """What holds lids and lips, around the current vertices."""
+    terms = [("lids", lid_term(openings, vertices)), ("lips", lip_term(openings, vertices - base))]
+    return [(name, term) for name, term in terms if len(term.residual)]
+
+
 def _terms(
-    view: View,
+    seen: Observation,
     model: MorphableModel,
-    coarse: CoarseFace,
     vertices: Tensor,
-    base: Tensor,
-    openings: Openings,
     region: Tensor,
     shaded: Tensor,
-    evidence: Evidence,
     options: DeformationOptions,
-) -> dict[str, LinearTerm]:
-    """Everything that is known, around the current vertices."""
+) -> list[tuple[str, LinearTerm]]:
+    """Everything that one photo says, around the current vertices."""
+    view, coarse, evidence = seen.view, seen.coarse, seen.evidence
     camera = view.camera
-    terms = {"lids": lid_term(openings, vertices), "lips": lip_term(openings, vertices - base)}
+    terms: dict[str, LinearTerm] = {}
     if options.photometric and np.isfinite(coarse.light.numpy()).all():
         samples = sample_skin(view, model, coarse.code, options.face_px, vertices)
         samples = replace(samples, weight=samples.weight * shaded[samples.ids])
@@ -211,26 +240,25 @@ def _terms(
             camera, vertices, evidence.rows, width_px, face=model.regions.get("face"),
             noise_mm=options.contour_noise_mm, correlation_mm=options.contour_correlation_mm,
         )  # fmt: skip
-    return {name: term for name, term in terms.items() if len(term.residual)}
+    return [(name, term) for name, term in terms.items() if len(term.residual)]
 
 
 def _solve(
-    terms: dict[str, LinearTerm], operator: sparse.csr_matrix, prior: MapPrior, values: np.ndarray, steps: int
+    terms: Sequence[LinearTerm], operator: sparse.csr_matrix, prior: MapPrior, values: np.ndarray, steps: int
 ) -> np.ndarray:
     """The Gauss-Newton step (n, 3) from map values (n, 3), by conjugate gradients preconditioned with the prior's covariance."""
     wide = sparse.block_diag([operator] * 3, format="csr")
-    jacobians = {name: sparse.csr_matrix(term.jacobian @ wide) for name, term in terms.items()}
+    jacobians = [sparse.csr_matrix(term.jacobian @ wide) for term in terms]
 
     def curved(step: np.ndarray) -> np.ndarray:
         total = prior.precision @ step
-        for name, term in terms.items():
-            jacobian = jacobians[name]
+        for jacobian, term in zip(jacobians, terms):
             total = total + (jacobian.T @ term.precise(jacobian @ step.T.ravel())).reshape(3, -1).T
         return total
 
     downhill = -(prior.precision @ values)
-    for name, term in terms.items():
-        downhill = downhill - (jacobians[name].T @ term.precise(term.residual)).reshape(3, -1).T
+    for jacobian, term in zip(jacobians, terms):
+        downhill = downhill - (jacobian.T @ term.precise(term.residual)).reshape(3, -1).T
     step = np.zeros_like(values)
     better = prior.factor.solve(downhill)
     direction, fit = better, float((downhill * better).sum())

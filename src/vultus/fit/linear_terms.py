@@ -48,6 +48,10 @@ class LinearTerm:
         inner = np.eye(self.modes.shape[1]) + self.modes.T @ lifted
         return weighted - lifted @ np.linalg.solve(inner, lifted.T @ values)
 
+    def trusted(self, share: float) -> LinearTerm:
+        """The same with a covariance 1 / share times as large."""
+        return LinearTerm(self.residual, self.jacobian, self.weight * share, self.modes / share**0.5)
+
     def energy(self) -> float:
         """Half of r' C^-1 r."""
         return 0.5 * float(self.residual @ self.precise(self.residual))
