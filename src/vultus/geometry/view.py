@@ -19,6 +19,7 @@ class View:
         landmarks_px: "l 2" image positions, pixel centres at +0.5.
         landmark_scheme: which :class:`~vultus.model.landmarks.LandmarkTable` they belong to.
         skin_mask: "h w" bool, where the photo shows facial skin.
+        person: "h w" in [0, 1], how likely a pixel belongs to a person; None when nobody looked.
     """
 
     image: Tensor
@@ -26,3 +27,4 @@ class View:
     landmarks_px: Tensor
     landmark_scheme: str
     skin_mask: Tensor
+    person: Tensor | None = None

@@ -8,8 +8,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ..detect import person_probability
-from ..detect.protocol import Landmarks
 from ..fit.deformation import Contour, DeformationOptions, evidence_of, fit_deformation
 from ..fit.openings import damage_of
 from ..fit.outline import outline_of_mask
@@ -71,10 +69,7 @@ def fit_deformed(
     )
     outline = None
     if options.contour == "2d":
-        person = person_probability(
-            view.image, Landmarks(view.landmarks_px, torch.zeros(len(view.landmarks_px)), 1.0)
-        )
-        outline = outline_of_mask(view, person)
+        outline = outline_of_mask(view, view.person)
     found = fit_deformation(
         view,
         model,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..detect import skin_mask
+from ..detect import person_probability, skin_mask
 from ..detect.protocol import DetectedFace
 from ..errors import BadInput
 from ..geometry.camera import Camera, focal_px_from_mm35
@@ -41,7 +41,9 @@ def make_view(image: Tensor, face: DetectedFace, focal: FocalGuess) -> View:
         torch.tensor(focal.focal_px), torch.tensor([width / 2, height / 2]), (width, height), torch.eye(4)
     )
     landmarks = face.landmarks
-    return View(image, camera, landmarks.points_px, landmarks.kind, skin_mask(image, landmarks))
+    person = person_probability(image, landmarks)
+    skin = skin_mask(image, landmarks, person)
+    return View(image, camera, landmarks.points_px, landmarks.kind, skin, person)
 
 
 def guess_focal(info: ImageInfo, face: DetectedFace, options: ReconstructOptions) -> FocalGuess:
