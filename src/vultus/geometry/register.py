@@ -25,12 +25,15 @@ class RegisterOptions:
         stiffness: weight of the displacement's Laplacian, one solve series per value, from rigid to soft.
         steps: solves per stiffness.
         max_distance_mm: farther closest points are not believed. max_angle_deg: nor are those with another normal.
+        facing: look for the closest point among triangles that face the same way, instead of giving up where the closest one does not
+            (lips that touch, wings of the nose).
     """
 
     stiffness: Sequence[float] = (300.0, 100.0, 30.0, 10.0, 3.0)
     steps: int = 4
     max_distance_mm: float = 12.0
     max_angle_deg: float = 50.0
+    facing: bool = False
 
 
 def register(
@@ -64,20 +67,21 @@ def register(
     target_normals = _unit(_triangle_normals(target, target_triangles))
     stiff = bending_matrix(template, triangles)
     pinned, pins = _landmark_rows(len(template), landmark_ids, landmark_points, landmark_weight)
-    borders = _border_triangles(target_triangles)
+    borders = border_triangles(target_triangles)
 
     moved = template.copy()
     for stiffness in options.stiffness:
         for _ in range(options.steps):
             normals = _vertex_normals(moved, triangles)
-            found = tree.query(moved)
+            found = tree.query(moved, normals if options.facing else None, options.max_angle_deg)
             agree = (normals * target_normals[found.triangle_ids]).sum(1) > np.cos(
                 np.deg2rad(options.max_angle_deg)
             )
             believed = agree & (found.distances < options.max_distance_mm) & ~borders[found.triangle_ids]
+            believed &= found.triangle_ids >= 0
             pull = weight * believed
             # Only the offset along the normal is known; moving tangentially to the very foot point would stop all sliding.
-            offset = ((found.points - moved) * normals).sum(1, keepdims=True) * normals
+            offset = np.nan_to_num(((found.points - moved) * normals).sum(1, keepdims=True)) * normals
             data = sparse.diags(pull)
             system = stiffness * stiff + data + pinned + 1e-6 * sparse.eye(len(template))
             right = data @ (moved + offset - template) + (pins - pinned @ template)
@@ -109,7 +113,7 @@ def _landmark_rows(size, ids, points, weight) -> tuple[sparse.csr_matrix, np.nda
     return sparse.csr_matrix(sparse.diags(diagonal)), right
 
 
-def _border_triangles(triangles: np.ndarray) -> np.ndarray:
+def border_triangles(triangles: np.ndarray) -> np.ndarray:
     """Triangles with an edge that no other triangle shares: beyond them the surface is unknown."""
     pairs = np.sort(np.stack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]], 1), axis=2)
     _, inverse, count = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True, return_counts=True)
