@@ -14,7 +14,7 @@ from ..render.bake import bake
 from ..render.shade import linear_from_srgb
 from .photo_evidence import DepthBuffer
 
-IRIS_RADIUS_MM = 5.9  # of adults, nearly the same for all
+IRIS_RADIUS_MM = 5.85  # of adults, nearly the same for all
 _SAMPLES = 96  # texels per side on which the eye is looked at
 # In iris radii: neither pupil nor limbus, and beyond the limbus.
 _IRIS_ZONE, _WHITE_ZONE = (0.42, 0.85), (1.15, 1.9)

@@ -15,7 +15,7 @@ from ..model.morphable import MorphableModel
 from ..render.shade import srgb_from_linear
 from .eye_colour import EyeColour, iris_radius, polar
 
-PUPIL = 0.38  # radius in iris radii, indoors
+PUPIL = 0.35  # radius in iris radii, indoors
 _FIBRES = 96
 _SEED = 4
 
