@@ -53,6 +53,8 @@ NUM_MODES = 60
 SMOOTH_NOISE_MM, SMOOTH_LENGTH_MM = 0.6, 15.0
 LEAST_SPREAD_MM = 0.3
 SIDE_NOISE = 1.5  # from 38 degrees on nothing is known from photos: what drawn heads show, enlarged
+# Lids and lips are edges that the detector follows closely: what differs there is expression, also among neutral people.
+EDGES_NOISE = 0.2
 DEPTH_RESPONSE = (
     0.5  # warped photos show no answer to depth: taken as large as the answer to the rest is on average
 )
@@ -72,7 +74,7 @@ def main() -> None:
     gap = residuals_mm(model, data, triangle_ids, barycentric)[good]
     modes, spread = error_statistics(gap, data["angles"][good], mirror_478)
     spread = np.repeat(spread, len(PITCH_DEG), 1)
-    modes[:, :, LIDS_AND_LIPS] *= 0.2  # there the error belongs to the expressions drawn, not to the detector
+    modes[:, :, LIDS_AND_LIPS] *= EDGES_NOISE
     table = _table(triangle_ids, barycentric, spread, modes)
     table = _with_photos(model, table, mirror_478, options)
     save(table)
@@ -156,6 +158,7 @@ def _with_photos(model, table: dict[str, np.ndarray], mirror_478, options) -> di
     )
     covariance = photos.noise_covariance(residual, mean, response, left, SMOOTH_NOISE_MM, SMOOTH_LENGTH_MM)
     front_modes, front_spread = photos.principal_modes(covariance, NUM_MODES)
+    front_modes[:, LIDS_AND_LIPS] *= EDGES_NOISE
     smooth = photos.smooth_noise(mean, SMOOTH_NOISE_MM, SMOOTH_LENGTH_MM)
     modes = np.empty((len(YAW_DEG), *front_modes.shape))
     spread, offset = table["spread_mm"].copy(), np.zeros(table["barycentric"].shape)

@@ -33,11 +33,11 @@ class LandmarkOptions:
 
     iterations: int = 8
     noise_mm: float = 0.5
-    correlation: float = 20.0
+    correlation: float = 30.0
     outlier_sigma: float = 10.0
     focal_log_sigma: float = 0.25
     identity_sigma: float = 0.6
-    expression_sigma: float = 1.0
+    expression_sigma: float = 1.5
 
 
 @dataclass(frozen=True)
