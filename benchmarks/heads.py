@@ -11,7 +11,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ import vultus
 from vultus.errors import VultusError
 from vultus.geometry.camera import Camera
 from vultus.model import bundled
-from vultus.model.face import FaceCode
+from vultus.model.deformation import deformation_offsets
+from vultus.model.face import DeformedFace, FaceCode
 from vultus.model.morphable import MorphableModel
 
 SEVEN = (36, 39, 42, 45, 30, 48, 54)
@@ -131,14 +132,27 @@ def _landmarks(image: torch.Tensor, camera: Camera | None) -> Head | None:
     return head_of(model, replace(model.mean_code(), identity=identity))
 
 
-def _reconstruct(image: torch.Tensor, camera: Camera | None) -> Head | None:
+def _reconstruct(image: torch.Tensor, camera: Camera | None, level: str = "deformed") -> Head | None:
+    """The deformed level: displacements of the detail level do not move vertices."""
     from vultus.stages.reconstruct import reconstruct
 
     try:
-        found = reconstruct(image, texture_size=0, focal_px=float(camera.focal_px) if camera else None)
+        found = reconstruct(
+            image, level=level, texture_size=0, focal_px=float(camera.focal_px) if camera else None
+        )
     except vultus.errors.FaceNotFound:
         return None
-    return head_of(found.model, found.coarse.code)
+    head = head_of(found.model, found.coarse.code)
+    if isinstance(found.geometry, DeformedFace):
+        moved = deformation_offsets(found.model, found.geometry.deformation_mm)
+        vertices = torch.from_numpy(head.vertices).float() + moved
+        return Head(vertices.double().numpy(), head.triangles, seven_points(found.model, vertices))
+    return head
 
 
-_METHODS: dict[str, Method] = {"reconstruct": _reconstruct, "landmarks": _landmarks, "mean": _mean}
+_METHODS: dict[str, Method] = {
+    "reconstruct": _reconstruct,
+    "coarse": partial(_reconstruct, level="coarse"),
+    "landmarks": _landmarks,
+    "mean": _mean,
+}

@@ -1,6 +1,6 @@
 """Shape on heads whose truth is known: random ICT-FaceKit heads with skin from studio portraits, one picture each.
 
-    python benchmarks/shape_ict.py [--method reconstruct|landmarks|mean|module:function] [--focal both|known|unknown]
+    python benchmarks/shape_ict.py [--method reconstruct|coarse|landmarks|mean|module:function] [--focal both|known|unknown]
                                    [--limit N] [--shared DIR] [--save] [--look SHEET.png]
 
 Identity is N(0, 1) in ICT's modes, the expression neutral for every other head and mild for the rest, yaw within 45 degrees; the method's

@@ -1,6 +1,6 @@
 """Shape against a real scan: the mean head alone, then `james` drawn from seven sides and reconstructed from each picture.
 
-    python benchmarks/shape_james.py [--method reconstruct|landmarks|mean|module:function] [--focal both|known|unknown]
+    python benchmarks/shape_james.py [--method reconstruct|coarse|landmarks|mean|module:function] [--focal both|known|unknown]
                                      [--limit N] [--shared DIR] [--save] [--look SHEET.png]
 
 The scan is neutral, so a method's *neutral* head is scored (identity only, expression set to zero). ``module:function`` plugs any
