@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .model.face import FaceCode
     from .model.morphable import MorphableModel
     from .model.result import Reconstruction
+    from .stages.fuse import fuse
     from .stages.reconstruct import reconstruct, reconstruct_all
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "Reconstruction",
     "VultusError",
     "__version__",
+    "fuse",
     "load",
     "load_model",
     "reconstruct",
@@ -45,6 +47,7 @@ _HOME = {
     "MorphableModel": "model.morphable",
     "Reconstruction": "model.result",
     "VultusError": "errors",
+    "fuse": "stages.fuse",
     "load": "io.result",
     "load_model": "model.catalog",
     "reconstruct": "stages.reconstruct",

@@ -213,7 +213,7 @@ def _turn(T_camera_world: np.ndarray, scale: float, num_identity: int) -> np.nda
     """How a step of the head in the world, of the world's scale and of identity moves the head before one camera: (6 + k, 7 + k)."""
     rotation, translation = T_camera_world[:3, :3], T_camera_world[:3, 3]
     turn = block_diag(rotation, rotation, np.eye(num_identity))
-    turn = np.insert(turn, _POSE, 0.0, axis=1)
+    turn = np.insert(np.asarray(turn), _POSE, 0.0, axis=1)
     turn[3:6, _POSE] = scale * translation
     return turn
 

@@ -39,7 +39,7 @@ def document_from(result: Reconstruction, files: Mapping[str, Any]) -> dict[str,
     landmarks_head_mm = model_landmarks(result, "ibug68")
     landmarks_px = None if landmarks_head_mm is None else camera.project(landmarks_head_mm)[:, :2]
     is_usual = result.view.landmark_scheme == _DETECTED
-    detected = _numbers(result.view.landmarks_px)
+    detected = plain_numbers(result.view.landmarks_px)
     return {
         "schema_version": SCHEMA_VERSION,
         "level": level_of(result.geometry),
@@ -52,28 +52,28 @@ def document_from(result: Reconstruction, files: Mapping[str, Any]) -> dict[str,
         },
         "timings_s": {stage: round(float(seconds), 6) for stage, seconds in result.timings_s.items()},
         "camera": {
-            "focal_px": _numbers(camera.focal_px),
-            "principal_px": _numbers(camera.principal_px),
+            "focal_px": plain_numbers(camera.focal_px),
+            "principal_px": plain_numbers(camera.principal_px),
             "size_px": list(camera.size_px),
-            "T_camera_head": _numbers(camera.T_camera_head),
+            "T_camera_head": plain_numbers(camera.T_camera_head),
         },
         "pose_deg": {
-            "yaw": _numbers(angles.yaw_deg),
-            "pitch": _numbers(angles.pitch_deg),
-            "roll": _numbers(angles.roll_deg),
+            "yaw": plain_numbers(angles.yaw_deg),
+            "pitch": plain_numbers(angles.pitch_deg),
+            "roll": plain_numbers(angles.roll_deg),
         },
-        "landmarks_68_px": None if landmarks_px is None else _numbers(landmarks_px),
-        "landmarks_68_head_mm": None if landmarks_head_mm is None else _numbers(landmarks_head_mm),
+        "landmarks_68_px": None if landmarks_px is None else plain_numbers(landmarks_px),
+        "landmarks_68_head_mm": None if landmarks_head_mm is None else plain_numbers(landmarks_head_mm),
         "landmarks_478_px": detected if is_usual else None,
         "landmarks_other": None
         if is_usual
         else {"scheme": result.view.landmark_scheme, "points_px": detected},
         "code": {
-            "identity": _numbers(coarse.code.identity),
-            "expression": dict(zip(result.model.expression_names, _numbers(coarse.code.expression))),
-            "albedo": _numbers(coarse.code.albedo),
+            "identity": plain_numbers(coarse.code.identity),
+            "expression": dict(zip(result.model.expression_names, plain_numbers(coarse.code.expression))),
+            "albedo": plain_numbers(coarse.code.albedo),
         },
-        "light": _numbers(coarse.light),
+        "light": plain_numbers(coarse.light),
         **files,
     }
 
@@ -189,7 +189,7 @@ def _dumps(value: Any, indent: str) -> str:
         raise BadInput(f"the result cannot be saved: {str(value)[:80]} ({error})") from error
 
 
-def _numbers(values: Tensor) -> Any:
+def plain_numbers(values: Tensor) -> Any:
     """Nested lists of the shortest decimals that give the same float32 again."""
     array = values.detach().cpu().numpy().astype(np.float32)
     if not np.isfinite(array).all():

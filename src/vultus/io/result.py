@@ -51,6 +51,7 @@ def save(
     formats: Iterable[str] = DEFAULT_FORMATS,
     overlay: Tensor | None = None,
     baked: bool = False,
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a result as a folder, whole or not at all.
 
@@ -63,6 +64,7 @@ def save(
         formats: of :data:`FORMATS`.
         overlay: "3 h w" sRGB contact picture (:func:`vultus.viewer.overlay.overlay`), or None for no ``overlay.png``.
         baked: the skin of ``face.glb`` and ``dense.ply`` as lit in the photo instead of its albedo.
+        more: further entries of ``reconstruction.json``.
 
     Returns:
         The folder.
@@ -89,7 +91,7 @@ def save(
             write_png(partial / _OVERLAY, overlay)
         written = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]
         files = {"files": sorted([*written, DOCUMENT])} | files
-        (partial / DOCUMENT).write_text(dumps(document_from(result, files)), encoding="utf-8")
+        (partial / DOCUMENT).write_text(dumps(document_from(result, files | dict(more or {}))), encoding="utf-8")
     return directory
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..geometry.camera import Camera
 from ..geometry.mesh import Mesh
 from ..geometry.view import View
@@ -74,3 +76,54 @@ class Reconstruction:
         from ..io.result import save
 
         return save(self, directory, **options)
+
+
+@dataclass(frozen=True)
+class FusedView:
+    """What one photo added to a fused head.
+
+    Attributes:
+        name: of the photo. view: its cut-out around the face, posed.
+        camera: of the whole photo, posed.
+        face: the fused head with this photo's expression, pose and light.
+        residual: median distance of landmarks, relative to the face's size.
+        weight: share of the seen skin's texture that is this photo's.
+    """
+
+    name: str
+    view: View
+    camera: Camera
+    face: Geometry
+    residual: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class FusedReconstruction:
+    """One head from several photos of one person.
+
+    Attributes:
+        head: the fused face with one expression and the pose and light of the reference photo.
+        views: what each photo added. reference: index of the one that head is posed in.
+        expression: whose the head's is: ``neutral``, or the name of a photo.
+        left_out: name of a photo -> why it does not count.
+        T_world_head: "4 4", similarity that takes the head to the world of known cameras, millimetres; None when they are unknown.
+    """
+
+    head: Reconstruction
+    views: tuple[FusedView, ...]
+    reference: int
+    expression: str
+    left_out: Mapping[str, str]
+    T_world_head: Tensor | None = None
+
+    @property
+    def mesh(self) -> Mesh:
+        """The fused head, head frame, millimetres."""
+        return self.head.mesh
+
+    def save(self, directory: str | Path, **options: Any) -> Path:
+        """Write the folder that a single photo gives, with what each view added; see :func:`vultus.io.fused.save_fused`."""
+        from ..io.fused import save_fused
+
+        return save_fused(self, directory, **options)

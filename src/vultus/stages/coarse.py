@@ -40,9 +40,7 @@ def fit_coarse(
     """
     options = options or CoarseOptions()
     basis, points, trust = known_landmarks(view, model)
-    prior = ExpressionPrior(
-        model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T
-    )
+    prior = expression_prior(model)
     found = fit_landmarks(
         basis,
         points,
@@ -52,11 +50,11 @@ def fit_coarse(
         replace(options.landmarks, focal_log_sigma=options.focal_log_sigma),
         trust,
     )
-    posed = _posed(view, found)
+    posed = posed_by(view, found)
     code = FaceCode(_float(found.identity), _float(found.expression), torch.zeros(len(model.albedo)))
     posed, code, light, cost = refine(posed, model, code, found.normal, options.photometric, options.refine)
     face = CoarseFace(code, posed.camera.T_camera_head, light)
-    return posed, face, _report(found, trust, view, {"landmarks": found.cost, "photometric": cost})
+    return posed, face, landmark_report(found, trust, view, {"landmarks": found.cost, "photometric": cost})
 
 
 def known_landmarks(view: View, model: MorphableModel) -> tuple[LandmarkBasis, np.ndarray, np.ndarray]:
@@ -64,6 +62,13 @@ def known_landmarks(view: View, model: MorphableModel) -> tuple[LandmarkBasis, n
     scheme = "mediapipe478" if view.landmark_scheme == "mediapipe468" else view.landmark_scheme
     basis = landmark_basis(model, scheme)
     return basis, *_as_scheme(view.landmarks_px.double().numpy(), basis.mean_mm.shape[1])
+
+
+def expression_prior(model: MorphableModel) -> ExpressionPrior:
+    """The model's own, for the landmark fit."""
+    return ExpressionPrior(
+        model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T
+    )
 
 
 def _as_scheme(points: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,14 +82,16 @@ def _as_scheme(points: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]
     return np.where(np.expand_dims(unknown, 1), np.nanmean(points, axis=0), points), trust
 
 
-def _posed(view: View, found: LandmarkFit) -> View:
+def posed_by(view: View, found: LandmarkFit) -> View:
+    """The view with the pose and focal length of a landmark fit."""
     pose = rigid_transform(_float(found.rotation), _float(found.translation))
     return replace(
         view, camera=replace(view.camera, focal_px=torch.tensor(found.focal_px).float(), T_camera_head=pose)
     )
 
 
-def _report(found: LandmarkFit, trust: np.ndarray, view: View, cost: dict[str, float]) -> FitReport:
+def landmark_report(found: LandmarkFit, trust: np.ndarray, view: View, cost: dict[str, float]) -> FitReport:
+    """How well landmarks fit, as ``reprojection`` among the costs: median distance relative to the face's size."""
     from .views import EYES
 
     eyes = view.landmarks_px[list(EYES[view.landmark_scheme])].double().numpy()

@@ -8,6 +8,7 @@ slow part of the difference between the photo and the albedo model; and highligh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,17 +62,33 @@ class Delighting:
 
 def skin_albedo(look: SkinLook, coarse: CoarseFace, size: int) -> Tensor:
     """The skin's albedo, complete: "3 s s" sRGB. What the photo does not show is mirrored, else the model's."""
-    # The mean skin of the model: how colours differ over a face. Its level and hue for this person come from the photo.
-    average = replace(coarse, code=replace(coarse.code, albedo=torch.zeros_like(coarse.code.albedo)))
-    known = look.drawn(torch.cat([occluded_albedo(look.model, average), look.normals], -1))
+    photo, rows_of = seen_albedo(look, coarse, lambda rows: look.photo_rows(size, rows), size)
+    return completed_albedo(look, coarse, photo, rows_of, size)
+
+
+def seen_albedo(
+    look: SkinLook, coarse: CoarseFace, photo_rows: Callable[[tuple[int, int]], Tensor], size: int
+) -> tuple[Tensor, Callable[[tuple[int, int]], Tensor]]:
+    """The albedo of the skin that the photo shows: "3 b b" sRGB, and what gives rows of it at full size, from rows of the photo."""
+    known = F.avg_pool2d(_known(look, coarse), WORK_SIZE // BLEND_SIZE)
+    delighting = find_delighting(look, coarse.light, known[:3], F.normalize(known[3:], dim=0))
+    photo = delighting.apply(look.photo, (0, BLEND_SIZE), BLEND_SIZE)
+    return photo, lambda rows: delighting.apply(photo_rows(rows), rows, size)
+
+
+def completed_albedo(
+    look: SkinLook, coarse: CoarseFace, photo: Tensor, rows_of: Callable[[tuple[int, int]], Tensor], size: int
+) -> Tensor:
+    """Albedo for all of the skin "3 s s" from what is seen of it, ``photo`` and ``rows_of`` as in :func:`.skin_texture.complete`."""
     mirrorable = mirror_gain(look.model, look.normals, coarse.light) is not None
-    small = F.avg_pool2d(known, WORK_SIZE // BLEND_SIZE)
-    delighting = find_delighting(look, coarse.light, small[:3], F.normalize(small[3:], dim=0))
-    everything = (0, BLEND_SIZE)
-    photo = delighting.apply(look.photo, everything, BLEND_SIZE)
-    recolour = lambda rows_of_photo, rows: delighting.apply(rows_of_photo, rows, size)  # noqa: E731
-    model_map = srgb_from_linear(known[:3].clamp(0, 1))
-    return complete(look, photo, recolour, model_map, torch.ones_like(model_map), mirrorable, size)[0]
+    model_map = srgb_from_linear(_known(look, coarse)[:3].clamp(0, 1))
+    return complete(look, photo, rows_of, model_map, torch.ones_like(model_map), mirrorable, size)[0]
+
+
+def _known(look: SkinLook, coarse: CoarseFace) -> Tensor:
+    """Albedo of the model's mean skin (how colours differ over a face; level and hue come from the photo) and normals: "6 w w"."""
+    average = replace(coarse, code=replace(coarse.code, albedo=torch.zeros_like(coarse.code.albedo)))
+    return look.drawn(torch.cat([occluded_albedo(look.model, average), look.normals], -1))
 
 
 def find_delighting(look: SkinLook, light: Tensor, albedo: Tensor, normals: Tensor) -> Delighting:

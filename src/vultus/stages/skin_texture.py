@@ -57,19 +57,24 @@ def skin_texture(look: SkinLook, coarse: CoarseFace, size: int) -> tuple[Tensor,
     The sources are mixed with smooth weights at full size; the mix lacks only a smooth correction, which a Poisson
     equation gives at a quarter of the size: its gradients are those of the sources, its values the photo's where observed.
     """
+    return completed_skin(look, coarse, look.photo, lambda rows: look.photo_rows(size, rows), size)
+
+
+def completed_skin(
+    look: SkinLook, coarse: CoarseFace, photo: Tensor, rows_of: Callable[[tuple[int, int]], Tensor], size: int
+) -> tuple[Tensor, Tensor]:
+    """The same for any colours seen under a face's light: ``photo`` and ``rows_of`` as in :func:`complete`."""
     light_gain = mirror_gain(look.model, look.normals, coarse.light)
     gains = light_gain if light_gain is not None else torch.ones_like(look.normals)
     colours = srgb_from_linear(model_colour(look.model, coarse, look.normals))
     maps = look.drawn(torch.cat([colours, gains], -1))
-    return complete(
-        look, look.photo, lambda photo, _: photo, maps[:3], maps[3:], light_gain is not None, size
-    )
+    return complete(look, photo, rows_of, maps[:3], maps[3:], light_gain is not None, size)
 
 
 def complete(
     look: SkinLook,
     photo: Tensor,
-    recolour: Callable[[Tensor, tuple[int, int]], Tensor],
+    rows_of: Callable[[tuple[int, int]], Tensor],
     model_map: Tensor,
     gain_map: Tensor,
     mirrorable: bool,
@@ -78,8 +83,8 @@ def complete(
     """Colours for all of the skin from those that are seen: texture "3 s s" and how much of each texel is observed, "s s".
 
     Args:
-        photo: "3 b b" sRGB at the blending's size, what is seen, already recoloured.
-        recolour: does the same to rows of full size, given the photo's own colours "3 r s" and which rows these are.
+        look: what is seen where. photo: "3 b b" sRGB at the blending's size, its colours.
+        rows_of: gives rows of the same at full size, "3 r s".
         model_map: "3 w w" sRGB at the work size. gain_map: "3 w w", factors for the mirror image.
         mirrorable: whether there is a mirror image.
     """
@@ -97,7 +102,7 @@ def complete(
     observed = photo.new_empty(size, size)
     for rows in bands(size):
         weight = resized(look.evidence, size, rows)
-        seen = recolour(look.photo_rows(size, rows), rows)
+        seen = rows_of(rows)
         models = resized(model_map, size, rows)
         sources = _combine(seen, weight, models, resized(gain, size, rows), mirrorable)
         texture[:, rows[0] : rows[1]] = sources.mixed + resized(correction, size, rows)

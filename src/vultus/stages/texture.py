@@ -9,7 +9,7 @@ from torch import Tensor
 from ..geometry.mesh import vertex_normals
 from ..geometry.view import View
 from ..model.deformation import face_vertices
-from ..model.face import Geometry, TexturedFace
+from ..model.face import CoarseFace, Geometry, TexturedFace
 from ..model.morphable import MorphableModel
 from ..render.bake import bake, dilate
 from ..render.shade import linear_from_srgb
@@ -18,7 +18,7 @@ from .delight import skin_albedo
 from .eye_colour import measure_eye, share_colour
 from .eye_texture import eye_texture
 from .mouth_and_lashes import lash_texture, mouth_texture, plain_texture
-from .photo_evidence import depth_buffer, texels_of
+from .photo_evidence import DepthBuffer, depth_buffer, texels_of
 from .realign import realignment_flow, warp_by_flow
 from .skin_look import look_at_skin
 from .skin_texture import skin_texture
@@ -67,24 +67,36 @@ def texture(
                 )
                 skin, observed = both[:3], both[3]
         albedo = skin_albedo(look, coarse, size) if delight else None
-        textures = {model.part_names[0]: skin}
-        normals = vertex_normals(view.camera.to_camera(vertices), model.triangles)
-        exposure = white_exposure(model, normals, coarse.light)
-        colours = model_colour(model, coarse, normals)
-        eyes = [name for name in model.part_names[1:] if name.startswith("eye_")]
-        measured = share_colour(
-            {part: measure_eye(view, model, vertices, part, buffer, exposure) for part in eyes}
-        )
-        for part in model.part_names[1:]:
-            if part in measured:
-                textures[part] = eye_texture(model, part, measured[part])
-            elif part in ("teeth", "tongue"):
-                textures[part] = mouth_texture(view, model, vertices, part, colours, buffer)
-            elif part == "lashes":
-                textures[part] = lash_texture(model, part, _lid_colour(model, skin), exposure)
-            else:
-                textures[part] = plain_texture(model, part, colours)
+        textures = {model.part_names[0]: skin} | part_textures(view, model, coarse, vertices, buffer, skin)
         return TexturedFace(face, textures, observed, albedo)
+
+
+def part_textures(
+    view: View, model: MorphableModel, coarse: CoarseFace, vertices: Tensor, buffer: DepthBuffer, skin: Tensor
+) -> dict[str, Tensor]:
+    """Textures of everything but the skin: eyes, teeth, tongue, lashes.
+
+    Args:
+        vertices: "v 3" of the view, head frame. buffer: of these. skin: the skin's texture.
+    """
+    textures: dict[str, Tensor] = {}
+    normals = vertex_normals(view.camera.to_camera(vertices), model.triangles)
+    exposure = white_exposure(model, normals, coarse.light)
+    colours = model_colour(model, coarse, normals)
+    eyes = [name for name in model.part_names[1:] if name.startswith("eye_")]
+    measured = share_colour(
+        {part: measure_eye(view, model, vertices, part, buffer, exposure) for part in eyes}
+    )
+    for part in model.part_names[1:]:
+        if part in measured:
+            textures[part] = eye_texture(model, part, measured[part])
+        elif part in ("teeth", "tongue"):
+            textures[part] = mouth_texture(view, model, vertices, part, colours, buffer)
+        elif part == "lashes":
+            textures[part] = lash_texture(model, part, _lid_colour(model, skin), exposure)
+        else:
+            textures[part] = plain_texture(model, part, colours)
+    return textures
 
 
 def _flow(view: View, model: MorphableModel, unmoved: Tensor, vertices: Tensor, size: int) -> Tensor:

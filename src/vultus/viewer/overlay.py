@@ -49,6 +49,24 @@ def overlay(result: Reconstruction, panel_px: int = 384) -> Tensor:
     Returns:
         "3 h w" sRGB in [0, 1].
     """
+    rows = from_all_sides(result, panel_px)
+    if result.view.image.numel():
+        rows.insert(0, over_photo(result, panel_px))
+    return torch.cat([torch.cat(row, -1) for row in rows], -2)
+
+
+def over_photo(result: Reconstruction, panel_px: int) -> list[Tensor]:
+    """The panels "3 p p" of the first row: photo, landmarks, mesh and textured head over the photo."""
+    vertices_mm = result.mesh.vertices
+    photo, camera = _crop(result, panel_px)
+    clay, lines = _clay(result, vertices_mm, camera)
+    mesh = _over(lines, _over(0.4 * clay, photo))
+    textured = _over(_textured(result, vertices_mm, camera), photo)
+    return [photo, _landmarks(result, photo, camera), mesh, textured]
+
+
+def from_all_sides(result: Reconstruction, panel_px: int) -> list[list[Tensor]]:
+    """The rows of panels "3 p p" below the first: the textured head, then the shapes of the levels."""
     vertices_mm = result.mesh.vertices
     sides = [_portrait_camera(result, yaw_deg, panel_px) for yaw_deg in (-45.0, 0.0, 45.0)]
     background = torch.full((3, panel_px, panel_px), _BACKGROUND)
@@ -59,23 +77,12 @@ def overlay(result: Reconstruction, panel_px: int = 384) -> Tensor:
         lower.append(over_grey(_clay(result, vertices_mm, sides[1])[0]))
     else:
         lower.append(over_grey(_textured(_recoloured(result, albedo), vertices_mm, sides[1])))
-    rows = [torch.cat(lower, -1)]
+    rows = [lower]
     if not isinstance(result.geometry, CoarseFace):
         levels = [over_grey(_shape(result, face, sides[1])) for face in _levels(result.geometry)]
         levels += [torch.zeros_like(background) + _BACKGROUND] * (3 - len(levels))
-        rows.append(torch.cat([*levels, over_grey(_shape(result, result.geometry, sides[2]))], -1))
-    if result.view.image.numel():
-        photo, camera = _crop(result, panel_px)
-        clay, lines = _clay(result, vertices_mm, camera)
-        mesh = _over(lines, _over(0.4 * clay, photo))
-        upper = [
-            photo,
-            _landmarks(result, photo, camera),
-            mesh,
-            _over(_textured(result, vertices_mm, camera), photo),
-        ]
-        rows.insert(0, torch.cat(upper, -1))
-    return torch.cat(rows, -2)
+        rows.append([*levels, over_grey(_shape(result, result.geometry, sides[2]))])
+    return rows
 
 
 def _levels(geometry: Geometry) -> list[Geometry]:
