@@ -17,7 +17,7 @@ import tyro
 
 from .. import __version__
 from ..errors import VultusError
-from . import doctor, fuse, models, reconstruct
+from . import doctor, fuse, models, reconstruct, register
 from .outcome import UNEXPECTED_REMEDY, one_line
 
 FAILED, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -27,6 +27,7 @@ DESCRIPTION = """vultus turns ordinary photos into textured, animatable 3D heads
 Examples:
   vultus reconstruct anna.jpg -o out         one photo: out/anna/face.glb and more
   vultus reconstruct album/ -o out --jobs 2  every face of every photo in a folder
+  vultus register scan.ply -o out            a 3D scan in the face model's terms
   vultus fuse front.jpg left.jpg -o anna     several photos of one person: one head
   vultus models                              face models, their licences, how to get them
   vultus doctor                              is everything here that vultus needs?
@@ -35,6 +36,7 @@ vultus COMMAND --help says more. vultus --version says which version this is."""
 
 _COMMANDS = {
     "reconstruct": (reconstruct.Reconstruct, reconstruct.DESCRIPTION),
+    "register": (register.Register, register.DESCRIPTION),
     "fuse": (fuse.Fuse, fuse.DESCRIPTION),
     "models": (models.Models, models.DESCRIPTION),
     "doctor": (doctor.Doctor, doctor.DESCRIPTION),
@@ -76,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _parse(arguments: list[str]) -> reconstruct.Reconstruct | fuse.Fuse | models.Models | doctor.Doctor:
+def _parse(
+    arguments: list[str],
+) -> reconstruct.Reconstruct | register.Register | fuse.Fuse | models.Models | doctor.Doctor:
     flags = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     if arguments and arguments[0] in _COMMANDS:
         command, description = _COMMANDS[arguments[0]]

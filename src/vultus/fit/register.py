@@ -32,10 +32,12 @@ from .scan_code import (
     face_surface,
     fit_code_to_scan,
     triangle_unit_normals,
+    vertex_unit_normals,
 )
 
 MAP_SIZE = 64
 _NEWTON_STEPS = 6
+_HOLD = 0.2  # of a vertex's pull towards the scan, by which it is held to the coarse head where the scan shows no skin
 _MET_MM = 0.05  # a ray met the scan when its end is this near
 
 
@@ -49,17 +51,21 @@ class ScanOptions:
         size: texels per side of the displacement map. largest_mm: displacements beyond this are another surface (hair, the other lip).
         min_cosine: between the normals of template and scan, below which a point is not the same place.
         fade_mm: where the scan has a hole the displacement dies out over this distance.
+        hair_mm: what lies this far above or below the nearest head of the model is hair, clothes or a hole rather than skin.
     """
 
     code: ScanCodeOptions = field(default_factory=ScanCodeOptions)
     stiff: RegisterOptions = field(
-        default_factory=lambda: RegisterOptions((100.0, 30.0, 10.0, 3.0, 1.0), 3, facing=True)
+        default_factory=lambda: RegisterOptions(
+            (100.0, 30.0, 10.0, 3.0, 1.0), 3, max_distance_mm=5.0, facing=True
+        )
     )
     smoothness: float = 1e-3
     size: int = 512
-    largest_mm: float = 4.0
+    largest_mm: float = 2.5
     min_cosine: float = 0.5
     fade_mm: float = 3.0
+    hair_mm: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,9 @@ def checked_scan(
     """
     scan, triangles = np.asarray(scan, np.float64), np.asarray(triangles, np.int64)
     if scan.ndim != 2 or scan.shape[1] != 3 or triangles.ndim != 2 or triangles.shape[1] != 3:
-        raise BadInput(f"a scan is vertices (n, 3) and triangles (m, 3), not {scan.shape} and {triangles.shape}")
+        raise BadInput(
+            f"a scan is vertices (n, 3) and triangles (m, 3), not {scan.shape} and {triangles.shape}"
+        )
     if len(triangles) and (triangles.min() < 0 or triangles.max() >= len(scan)):
         raise BadInput("the scan's triangles refer to vertices that are not there: export it again")
     finite = np.isfinite(scan).all(1)
@@ -148,8 +156,18 @@ def fit_scan_deformation(
     triangles = number[model.chart.triangles.numpy()]
     weight = np.isin(inside, seen).astype(float)
     weight[_near_openings(model, inside)] *= 0.3
+    likely = _likely_skin(vertices[inside], triangles, target, target_triangles, options.hair_mm)
+    # Under hair the coarse head is the best guess; left free, the bending would go on there as steeply as it climbed the first strand.
     moved = register(
-        vertices[inside], triangles, target, target_triangles, weight=weight, options=options.stiff
+        vertices[inside],
+        triangles,
+        target,
+        target_triangles,
+        landmark_ids=np.arange(len(inside)),
+        landmark_points=vertices[inside],
+        landmark_weight=_HOLD * (1 - likely),
+        weight=weight * likely,
+        options=options.stiff,
     )
     offsets, trust = np.zeros_like(vertices), np.zeros(len(vertices))
     offsets[inside], trust[inside] = moved - vertices[inside], 1.0
@@ -185,7 +203,9 @@ def fit_scan_displacement(
     displacement = torch.zeros(options.size, options.size)
     known[torch.from_numpy(active)] = torch.from_numpy(met)
     displacement[torch.from_numpy(active)] = torch.from_numpy(np.where(met, distance, 0)).float()
-    return _continued(displacement, known, displaced(drawn[:3], unit(drawn[3:6]), displacement), options), known
+    return _continued(
+        displacement, known, displaced(drawn[:3], unit(drawn[3:6]), displacement), options
+    ), known
 
 
 def meet_along(
@@ -216,6 +236,20 @@ def meet_along(
         & ~borders[found.triangle_ids]
     )
     return distance, met
+
+
+def _likely_skin(
+    vertices: NDArray[np.float64],
+    triangles: NDArray[np.int64],
+    target: NDArray[np.float64],
+    target_triangles: NDArray[np.int64],
+    hair_mm: float,
+) -> NDArray[np.float64]:
+    """How likely what a scan shows at vertices "v 3" of the coarse head is skin, (v,) in [0, 1]: near one, far nothing."""
+    normals = vertex_unit_normals(vertices, triangles)
+    found = TriangleTree(target, target_triangles).query(vertices, normals, 60.0)
+    gap = np.nan_to_num(np.abs(((found.points - vertices) * normals).sum(1)), nan=1e3)
+    return 1 / (1 + (gap / hair_mm) ** 8)
 
 
 def _near_openings(model: MorphableModel, ids: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -53,6 +53,8 @@ class ScanCodeOptions:
     Attributes:
         steps: Gauss-Newton steps, each with new closest points.
         noise_mm: typical distance between a scan and the best head of the model. correlation: how many neighbouring vertices err together.
+        expression: factor on the model's own expression sigmas; a scan shows shapes of the mouth that no one unit explains, and
+            would otherwise be explained by many at once.
         reach_mm: closest points farther away than this count for nothing in the first step, and less far ones later (down to a fifth).
         max_angle_deg: nor do those that face elsewhere.
     """
@@ -60,6 +62,7 @@ class ScanCodeOptions:
     steps: int = 12
     noise_mm: float = 0.7
     correlation: float = 12.0
+    expression: float = 0.5
     reach_mm: float = 20.0
     max_angle_deg: float = 50.0
 
@@ -96,7 +99,11 @@ def scan_landmarks(
         points = points if scheme == "ibug68" else _scattered(points, chosen, 68)
         sigma = np.full(len(points), sigma_mm)
     found = points[chosen]
-    if len(found) < 4 or not np.isfinite(found).all() or np.linalg.norm(found - found.mean(0), axis=1).max() < 1e-9:
+    if (
+        len(found) < 4
+        or not np.isfinite(found).all()
+        or np.linalg.norm(found - found.mean(0), axis=1).max() < 1e-9
+    ):
         raise BadInput("the landmarks are not finite, or lie in one place: pick them on the scan's surface")
     return ScanLandmarks(found, ids[chosen], weight[chosen].astype(np.float64), sigma[chosen])
 
@@ -124,7 +131,7 @@ def fit_code_to_scan(
     prior = ExpressionPrior(
         model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T
     )
-    precision = np.concatenate([np.ones(num_identity), 1 / prior.sigma**2])
+    precision = np.concatenate([np.ones(num_identity), 1 / (options.expression * prior.sigma) ** 2])
     head = start_from_landmarks(mean, landmarks)
     tree = TriangleTree(scan, scan_triangles)
     scan_normals = triangle_unit_normals(scan, scan_triangles)
@@ -237,7 +244,9 @@ def _moved(head: Similarity, change: np.ndarray) -> Similarity:
     turn = rotation_from_axis_angle(torch.from_numpy(change[:3]))
     grow = float(np.exp(np.clip(change[6], -0.2, 0.2)))
     return Similarity(
-        head.scale * grow, turn @ head.rotation, grow * (turn @ head.translation) + torch.from_numpy(change[3:6])
+        head.scale * grow,
+        turn @ head.rotation,
+        grow * (turn @ head.translation) + torch.from_numpy(change[3:6]),
     )
 
 
