@@ -217,7 +217,7 @@ def test_iris_has_the_colour_in_the_photo(model):
         for part in ("eye_left", "eye_right"):
             ids = torch.unique(model.part_triangles(part))
             ray = model.mean_mm[ids] - model.mean_mm[ids].mean(0)
-            albedo[ids] = torch.where(ray[:, 2:] > 12.8, torch.tensor(iris), torch.tensor([0.6, 0.56, 0.53]))
+            albedo[ids] = torch.where(ray[:, 2:] > 10.3, torch.tensor(iris), torch.tensor([0.6, 0.56, 0.53]))
         rgba = render(model.vertices(code), model.triangles, camera, AMBIENT, albedo=albedo, samples=2)
         image = srgb_from_linear(rgba[0, :3].clamp(0, 1))
         view = View(image, camera, torch.zeros(68, 2), "ibug68", torch.ones(600, 480, dtype=torch.bool))
