@@ -221,6 +221,7 @@ def save(table: dict[str, np.ndarray]) -> None:
             f"{name}/triangle_ids": table["triangle_ids"][:, :, rows].astype(np.int32),
             f"{name}/barycentric": table["barycentric"][:, :, rows].astype(np.float16),
             f"{name}/spread_mm": table["spread_mm"][:, :, rows].astype(np.float16),
+            f"{name}/edges": np.isin(rows, LIDS_AND_LIPS),
             f"{name}/error_modes_mm": table["error_modes_mm"][:, :, rows].astype(np.float16),
         }
     fields["mediapipe478/offset_mm"] = table["offset_mm"].astype(np.float16)

@@ -32,6 +32,12 @@ class LandmarkBasis:
     error_modes_mm: np.ndarray
     response_mm: np.ndarray | None = None
 
+    @property
+    def edges(self) -> np.ndarray:
+        """Which landmarks (l,) lie on the rims of lids and lips."""
+        edges = self.table.edges
+        return np.zeros(self.mean_mm.shape[1], bool) if edges is None else edges.numpy()
+
     def response(self, yaw_deg: float) -> np.ndarray | None:
         """How the detections answer to identity at this yaw: (k, l, 2) millimetres per sigma, float64."""
         if self.response_mm is None:

@@ -26,6 +26,7 @@ class LandmarkOptions:
         iterations: Gauss-Newton steps with all unknowns.
         noise_mm: detector noise on top of the table's spread.
         correlation: how many neighbouring landmarks err together beyond the modes; their information is divided by it.
+        edge_correlation: the same for the rims of lids and lips.
         outlier_sigma: residuals beyond this many sigmas lose their influence (Geman-McClure).
         focal_log_sigma: how far the focal length may be from its guess; 0 keeps it.
         identity_sigma: of the identity prior; expression_sigma: factor on the model's own.
@@ -34,10 +35,11 @@ class LandmarkOptions:
     iterations: int = 8
     noise_mm: float = 0.5
     correlation: float = 30.0
+    edge_correlation: float = 8.0
     outlier_sigma: float = 10.0
     focal_log_sigma: float = 0.25
     identity_sigma: float = 0.6
-    expression_sigma: float = 1.5
+    expression_sigma: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ def linearise(
     sigma_px = fit.focal_px / depth * np.sqrt(spread**2 + options.noise_mm**2)
     normalised = (residual**2).sum(1) / sigma_px**2 / 2
     robust = 1 / (1 + normalised / options.outlier_sigma**2) ** 2
-    weight = np.sqrt(trust * robust / options.correlation) / sigma_px
+    information = trust / np.where(basis.edges, options.edge_correlation, options.correlation)
+    weight = np.sqrt(information * robust) / sigma_px
 
     num_identity, num_expression = len(fit.identity), len(fit.expression)
     num_code = num_identity + num_expression if code else 0
@@ -236,8 +239,7 @@ def linearise(
     right = -(weighted.T @ (residual * weight[:, None]).ravel() + pull)
     normal = weighted.T @ weighted + np.diag(precision)
     cost = float(
-        (trust * options.outlier_sigma**2 * normalised / (options.outlier_sigma**2 + normalised)).sum()
-        / options.correlation
+        (information * options.outlier_sigma**2 * normalised / (options.outlier_sigma**2 + normalised)).sum()
         + 0.5 * (fit.bias**2).sum()
         + 0.5 * (fit.identity**2).sum() / options.identity_sigma**2
         + 0.5 * (fit.expression**2 / (options.expression_sigma * prior.sigma) ** 2).sum()

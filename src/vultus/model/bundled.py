@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ..errors import AssetMissing, BadFile
 from ..geometry.mesh import Topology
+from .expressions import expression_sigma
 from .landmarks import LandmarkTable
 from .morphable import FaceChart, MorphableModel
 from .subdivide import Subdivision, catmull_clark, mirror_fine, triangulate
 
 ASSETS = Path(__file__).parent / "assets"
 HEAD, LANDMARKS = ASSETS / "head.npz", ASSETS / "landmarks.npz"
-EXPRESSION_SIGMA = 0.25  # most units rest most of the time
 
 
 @lru_cache(maxsize=1)
@@ -58,7 +58,7 @@ def load() -> MorphableModel:
         expression_mm=_refine(subdivision, expression),
         expression_names=names,
         expression_range=torch.tensor([[0.0, 1.0]] * len(names)),
-        expression_sigma=torch.full((len(names),), EXPRESSION_SIGMA),
+        expression_sigma=expression_sigma(names),
         albedo_mean=_tensor(albedo[0]),
         albedo=_tensor(albedo[1:]),
         part_of_triangle=_tensor(part_of_triangle.astype(np.int64)),
@@ -86,6 +86,7 @@ def read_landmarks(path: Path) -> Mapping[str, LandmarkTable]:
             triangle_ids=_tensor(part["triangle_ids"].astype(np.int64)),
             barycentric=_tensor(weight / weight.sum(-1, keepdims=True)),
             spread_mm=_tensor(part["spread_mm"].astype(np.float32)),
+            edges=_tensor(part["edges"]) if "edges" in part else None,
             **{
                 key: _tensor(part[key].astype(np.float32))
                 for key in ("error_modes_mm", "offset_mm", "response_mm")

@@ -24,6 +24,7 @@ class LandmarkTable:
             over people and expressions, beyond what ``error_modes_mm`` explains; large means "trust it less".
         error_modes_mm: "y m l 2" how the detector errs *together* (a whole jaw line too wide, both brows too high): principal
             components of its error in the image plane (x right, y down, head upright), per unit of a standard normal. None: not calibrated.
+        edges: "l" bool, points on the rims of lids and lips, which a detector sees sharply and places one by one. None: none.
         offset_mm: "y p l 3" head frame: how far from the surface point the detector puts the landmark on photos of average people.
             None: nowhere measured.
         response_mm: "k l 3" head frame: how far the *detection* moves per sigma of each identity mode. Networks draw faces towards
@@ -37,6 +38,7 @@ class LandmarkTable:
     barycentric: Tensor
     spread_mm: Tensor
     error_modes_mm: Tensor | None = None
+    edges: Tensor | None = None
     offset_mm: Tensor | None = None
     response_mm: Tensor | None = None
 
@@ -51,6 +53,7 @@ class LandmarkTable:
             self,
             spread_mm=torch.zeros_like(self.spread_mm),
             error_modes_mm=None,
+            edges=None,
             offset_mm=None,
             response_mm=None,
         )

@@ -24,6 +24,7 @@ import torch
 
 from ...errors import AssetMissing, BadFile, WeightsMismatch
 from ...geometry.mesh import Topology
+from ..expressions import expression_sigma
 from ..landmarks import LandmarkTable
 from ..morphable import MorphableModel
 from ..transfer import Transfer
@@ -47,7 +48,6 @@ PIECES = (
 )
 END_OF_VISIBLE_SKIN = 11248
 PART_NAMES = ("skin", "eye_left", "eye_right", "teeth", "tongue")
-EXPRESSION_SIGMA = 0.25  # as on the bundled head
 MESH, INDICES, SHAPE = "generic_neutral_mesh.obj", "vertex_indices.json", "ict_shape.npz"
 DOWNLOAD = "download FaceXModel from https://github.com/ICT-VGL/ICT-FaceKit"
 
@@ -115,7 +115,7 @@ def _assemble(shapes: _Shapes, mesh: Wavefront, ibug68: np.ndarray) -> Morphable
         expression_mm=_tensor(shapes.expression * np.float32(MM_PER_UNIT)),
         expression_names=tuple(arkit_name(name) for name in shapes.expression_names),
         expression_range=torch.tensor([[0.0, 1.0]] * num_expressions),
-        expression_sigma=torch.full((num_expressions,), EXPRESSION_SIGMA),
+        expression_sigma=expression_sigma([arkit_name(name) for name in shapes.expression_names]),
         albedo_mean=torch.zeros(NUM_VERTICES, 3),
         albedo=torch.zeros(0, NUM_VERTICES, 3),
         part_of_triangle=_tensor(part),
