@@ -5,7 +5,6 @@ Everything happens in maps of the face chart, so lengths are taken from the map'
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,15 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.chart_map import metric
+from .line_filter import blurred, find_lines
 from .poisson import solve_screened_poisson, surface_conductance
 
-_BRIGHTEST, _DARKEST = 0.15, -0.40  # logarithms: beyond is a highlight, or hair and the inside of folds
-_COLOURED, _COLOUR_OF_HOLLOWS = 0.05, 0.35
-_DOUBTFUL_LINE, _SURE_LINE = 1.5, 3.5  # multiples of what the skin's texture does by chance
-_FAINT = 0.002  # brightness below which nothing is called a line, be the skin as even as it may
-_DIRECTIONS = 8
-_SEGMENT_MM = 1.4  # of a line whose direction is looked at
+_BRIGHTEST, _DARKEST = 0.15, -0.30  # logarithms: beyond is a highlight, or hair and the inside of folds
+_PERHAPS_COLOURED, _COLOURED = 0.04, 0.12
+_COLOUR_OF_HOLLOWS, _COLOUR_OVER_MM = 0.35, 0.7
+_DOUBTFUL_LINE, _SURE_LINE = 2.0, 4.0  # multiples of what the skin's texture does by chance
+_PERHAPS_SPOT, _SPOT = 1.5, 3.5
+_AROUND_SPOTS_MM = 1.2
 _BANKS_MM = 1.2  # beside a line, which belong to it
+_ROUGH_OVER_MM = 3.0
+_PERHAPS_HAIR, _SURELY_HAIR = 1.6, 2.3  # times as rough as the smoother part of the face
+_LEAST_ROUGH = 0.002
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,11 @@ class EvidenceOptions:
 
     Attributes:
         reach_mm: brightness that varies more slowly than this is albedo, light or large shape, and is taken out.
-        widths_mm: of the creases looked for.
+        widths_mm: half-widths of the creases looked for.
     """
 
     reach_mm: float = 1.8
-    widths_mm: tuple[float, ...] = (0.6, 1.1)
+    widths_mm: tuple[float, ...] = (0.6, 1.1, 1.8)
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class CreaseEvidence:
 
     Attributes:
         brightness: logarithm, low frequencies removed. weight: trust in it as shading. hollow: whether darkness means depth.
+        noise: typical brightness of what is no crease: pores, freckles, the camera's noise.
     """
 
     brightness: Tensor
     weight: Tensor
     hollow: Tensor
+    noise: float
 
 
 def crease_evidence(
@@ -65,19 +70,47 @@ def crease_evidence(
     )
     signals = torch.stack([luminance, log_light[0] - log_light[1], log_light[0] - log_light[2]])
     detail = high_pass(signals, position, weight, options.reach_mm)
-    brightness, colour = detail[0], detail[1:].abs().amax(0)
-    excess = (colour - _COLOUR_OF_HOLLOWS * brightness.abs()).clamp_min(0)
-    colourless = 1 / (1 + (excess / _COLOURED) ** 2)
-    clipped = brightness.clamp(_DARKEST, _BRIGHTEST)
     texel_mm = float(metric(position).area_mm2.median().clamp_min(1e-6).sqrt())
-    lines = [find_lines(clipped, texel_mm, weight, width) for width in options.widths_mm]
-    line = torch.stack([found.strength for found in lines]).amax(0)
-    ramp = ((line - _DOUBTFUL_LINE) / (_SURE_LINE - _DOUBTFUL_LINE)).clamp(0, 1)
-    # Twice the blurred lines: full on a line and its banks, fading beyond.
-    hollow = (2.5 * blurred(ramp[None], _BANKS_MM / texel_mm)[0]).clamp_max(1)
-    hollow = hollow * blurred(colourless[None], 0.4 / texel_mm)[0]
-    trust = weight * colourless
-    return CreaseEvidence(lines[0].smoothed, trust, hollow)
+    clipped = detail[0].clamp(_DARKEST, _BRIGHTEST)
+    lines = find_lines(clipped, texel_mm, weight, options.widths_mm)
+    colourless = 1 - _ramp(colour_excess(detail, texel_mm), _PERHAPS_COLOURED, _COLOURED)
+    spots = blurred(_ramp(lines.spots, _PERHAPS_SPOT, _SPOT)[None], _AROUND_SPOTS_MM / texel_mm)[0]
+    # More than the blurred lines: full on a line and its banks, fading beyond.
+    near = (
+        2.5 * blurred(_ramp(lines.strength, _DOUBTFUL_LINE, _SURE_LINE)[None], _BANKS_MM / texel_mm)[0]
+    ).clamp_max(1)
+    hollow = near * colourless * (1 - 6 * spots).clamp(0, 1)
+    trust = weight * colourless * bare_skin(clipped - lines.smoothed, texel_mm, weight)
+    plain = lines.smoothed[(weight > 0.5) & (hollow < 0.1)]
+    noise = 1.48 * float(plain.abs().median()) if len(plain) else 0.0
+    return CreaseEvidence(lines.smoothed, trust, hollow, noise)
+
+
+def colour_excess(detail: Tensor, texel_mm: float) -> Tensor:
+    """How much more the hue changes than it does in hollows, "h w".
+
+    Shading leaves the hue alone; light that has been reflected inside a hollow is redder, about in proportion. Spots change it more.
+
+    Args:
+        detail: "3 h w", logarithms of brightness and of two ratios of channels, low frequencies removed.
+    """
+    smooth = blurred(detail, _COLOUR_OVER_MM / texel_mm)
+    return smooth[1:].abs().amax(0) - _COLOUR_OF_HOLLOWS * smooth[0].abs()
+
+
+def bare_skin(texture: Tensor, texel_mm: float, weight: Tensor) -> Tensor:
+    """Where no hair grows, "h w" in [0, 1]: beards and stubble are rougher than the smoother part of the same face.
+
+    Args:
+        texture: "h w", what has no direction in the brightness.
+    """
+    sums = blurred(torch.stack([texture.abs() * weight, weight]), _ROUGH_OVER_MM / texel_mm)
+    rough = sums[0] / sums[1].clamp_min(1e-3)
+    seen = rough[weight > 0.5]
+    if not len(seen):
+        return torch.ones_like(weight)
+    usual = seen[:: max(1, len(seen) // 20000)].quantile(0.25).clamp_min(_LEAST_ROUGH)
+    return ((_SURELY_HAIR - rough / usual) / (_SURELY_HAIR - _PERHAPS_HAIR)).clamp(0, 1)
 
 
 def high_pass(signals: Tensor, position: Tensor, weight: Tensor, reach_mm: float) -> Tensor:
@@ -103,54 +136,6 @@ def high_pass(signals: Tensor, position: Tensor, weight: Tensor, reach_mm: float
     return torch.where(weight > 0, signals - slow, 0)
 
 
-@dataclass(frozen=True)
-class Lines:
-    """What :func:`find_lines` sees: ``strength`` "h w" and the image "h w" smoothed along the lines."""
-
-    strength: Tensor
-    smoothed: Tensor
-
-
-def find_lines(image: Tensor, texel_mm: float, weight: Tensor, width_mm: float) -> Lines:
-    """How surely each texel of "h w" lies on a dark line, in multiples of what the texture of this skin does by chance.
-
-    Second derivatives of Gaussians across eight directions, longer than wide. A spot answers as well as a line does, but not a little
-    further along: the answer counts only as far as it goes on there. The image is smoothed in the direction that answers most
-    around each texel, dark or bright, which takes out pores and noise and leaves creases.
-    """
-    reach = max(3, math.ceil(2.5 * _SEGMENT_MM / texel_mm))
-    axis = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device) * texel_mm
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    across_kernels, along_kernels, shifts = [], [], []
-    for k in range(_DIRECTIONS):
-        cosine, sine = math.cos(math.pi * k / _DIRECTIONS), math.sin(math.pi * k / _DIRECTIONS)
-        along, across = (x * cosine + y * sine) / _SEGMENT_MM, y * cosine - x * sine
-        ridge = ((across / width_mm) ** 2 - 1) * torch.exp(-0.5 * ((across / width_mm) ** 2 + along**2))
-        across_kernels.append((ridge - ridge.mean()) / ridge.abs().sum())
-        smooth = torch.exp(-0.5 * ((across / (0.5 * width_mm)) ** 2 + along**2))
-        along_kernels.append(smooth / smooth.sum())
-        step = 1.8 * _SEGMENT_MM / texel_mm
-        shifts.append((round(step * cosine), round(step * sine)))
-    padded = F.pad(image[None, None], (reach,) * 4, mode="replicate")
-    answer = F.conv2d(padded, torch.stack(across_kernels)[:, None])[0]
-    smoothed = F.conv2d(padded, torch.stack(along_kernels)[:, None])[0]
-    direction = blurred(answer.square(), 0.8 / texel_mm).argmax(0, keepdim=True)
-    known = answer[:, weight > 0.3].abs()
-    known = known[:, :: max(1, known.shape[1] // 20000)]
-    usual = 1.5 * known.median() if known.numel() else answer.new_zeros(())
-    continued = torch.stack(
-        [0.5 * (a.roll((-dy, -dx), (0, 1)) + a.roll((dy, dx), (0, 1))) for a, (dx, dy) in zip(answer, shifts)]
-    )
-    strength = torch.minimum(answer, 1.5 * continued).amax(0) / (usual + _FAINT)
-    return Lines(strength, smoothed.gather(0, direction)[0])
-
-
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    """A Gaussian blur of "c h w" by ``sigma`` texels, cut at three sigma; beyond the border the map goes on as at it."""
-    reach = max(1, round(3 * sigma))
-    offsets = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-0.5 * (offsets / max(sigma, 1e-3)) ** 2)
-    kernel = (kernel / kernel.sum()).expand(len(image), 1, 1, -1)
-    padded = F.pad(image[None], (reach,) * 4, mode="replicate")
-    rows = F.conv2d(padded, kernel, groups=len(image))
-    return F.conv2d(rows, kernel.transpose(-1, -2), groups=len(image))[0]
+def _ramp(values: Tensor, low: float, high: float) -> Tensor:
+    """From 0 at ``low`` to 1 at ``high``."""
+    return ((values - low) / (high - low)).clamp(0, 1)

@@ -46,7 +46,7 @@ class DisplacementOptions:
     """
 
     noise: float = 0.03
-    typical_mm: float = 0.25
+    typical_mm: float = 0.6
     typical_slope: float = 0.4
     occlusion_mm: float = 0.10
     outlier: float = 8.0

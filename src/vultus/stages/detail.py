@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..fit.crease_evidence import EvidenceOptions, blurred, crease_evidence
+from ..fit.crease_evidence import EvidenceOptions, crease_evidence
 from ..fit.displacement import DisplacementOptions, fit_displacement
+from ..fit.line_filter import blurred
 from ..fit.map_light import fit_map_light
 from ..geometry.chart_map import unit
 from ..geometry.light import shading
@@ -23,17 +24,19 @@ from ..render.shade import linear_from_srgb
 from ..render.visible import facing
 from .photo_evidence import depth_buffer, grown, sample_mask
 
-_GRAZING, _SQUARE = 0.35, 0.70  # cosines between which trust rises from nothing to full
+_GRAZING, _SQUARE = 0.40, 0.75  # cosines between which trust rises from nothing to full
 _DARKEST = 0.004  # linear light that is added, so that the noise of dark pixels is not a signal
 _MASK_SIZE = 256  # texels per side on which regions are decided: 0.8 mm each in the middle of the face
 # How far around each region, in mm, wrinkles are not believed: lashes, lips' borders, nostrils, hairs of the brows.
-_KEPT_OUT_MM = {"lips": 2.5, "nostrils": 3.5, "brows": 2.0, "nose": 0.0}
-_AROUND_OPENINGS_MM = 6.0  # of eyes and mouth: lids, tear ducts, lashes
+_KEPT_OUT_MM = {"lips": 2.5, "nostrils": 3.5, "brows": 4.0, "nose": 0.0}
+_AROUND_OPENINGS_MM = 4.5  # of eyes and mouth: lids, tear ducts, lashes
 _AROUND_NO_SKIN_MM = 3.0  # hair, beard, glasses, as the skin mask shows them
 _SOFT_MM = 2.5
 _BORDER = 0.05  # of the chart, over which the displacement fades out
 _MIRRORED = 0.5
-_OFF_LINES = 0.05  # of the freedom, where nothing looks like a crease
+_NOISE = 1.2  # texture of the skin that passes for noise, in standard deviations
+_FADING = 0.15  # trust below which wrinkles fade out
+_OFF_LINES = 0.005  # of the freedom, where nothing looks like a crease
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,14 @@ def wrinkles(
     shade = shade.clamp_min(0.2 * float(shade.mean().clamp_min(1e-3)))
     log_light = torch.log((colour + _DARKEST) / shade)
     evidence = crease_evidence(log_light, position, shown, options.evidence)
-    movable = weight.sqrt() * (_OFF_LINES + (1 - _OFF_LINES) * evidence.hollow)
+    believed = (evidence.weight / shown.clamp_min(1e-3)).clamp(0, 1)
+    movable = (weight * believed) ** 0.25 * (_OFF_LINES + (1 - _OFF_LINES) * evidence.hollow.square())
+    noise = max(options.displacement.noise, _NOISE * evidence.noise)
     found = fit_displacement(
         position, smooth, light, evidence.brightness, evidence.weight, evidence.hollow, movable,
-        options.displacement,
+        replace(options.displacement, noise=noise),
     )  # fmt: skip
+    found = found * (weight / _FADING).clamp(0, 1)
     if model.mirror is not None and options.mirrored > 0:
         hidden = (1 - blurred((weight.flip(-1) > 0).to(weight)[None] * 0 + weight[None], 3.0)[0]).clamp(0, 1)
         found = found + options.mirrored * (found * weight).flip(-1) * hidden * (1 - seen.to(weight))
