@@ -85,8 +85,16 @@ def random_light(rng: np.random.Generator) -> torch.Tensor:
     return ambient_and_directional(tint * (1 - 0.8 * lamp), lamp / tint, towards)
 
 
-def draw(model: MorphableModel, skin: PhotoSkin, name: str, code: FaceCode, rng: np.random.Generator) -> Shot:
-    camera, yaw = random_camera(rng)
+def draw(
+    model: MorphableModel,
+    skin: PhotoSkin,
+    name: str,
+    code: FaceCode,
+    rng: np.random.Generator,
+    seen_by: tuple[Camera, float] | None = None,
+) -> Shot:
+    """One picture in a random light, by a random camera unless one is given with its yaw."""
+    camera, yaw = seen_by or random_camera(rng)
     light, behind = random_light(rng), torch.from_numpy(rng.uniform(0.02, 0.6, 3)).float()
     vertices = model.vertices(code)
     shown = torch.cat([model.part_triangles(part) for part in ("skin", "eye_left", "eye_right", "teeth")])

@@ -21,7 +21,7 @@ from ..errors import BadInput
 from ..geometry.rigid import pose_angles
 from ..io.cameras import KnownCamera, cameras_from, read_cameras
 from ..model.catalog import load_model
-from ..model.face import CoarseFace, DeformedFace, DetailedFace, TexturedFace
+from ..model.face import CoarseFace, DeformedFace, DetailedFace, Geometry, TexturedFace
 from ..model.morphable import MorphableModel
 from ..model.result import FitReport, FusedReconstruction, FusedView, Reconstruction
 from .fuse_options import FEWEST, MOST, FuseOptions
@@ -30,6 +30,7 @@ from .fused_deformed import fit_deformed_jointly
 from .fused_skin import fuse_displacement, fuse_texture
 from .fused_views import PersonView, Photo, look_at_photos, photo_names, whole_view
 from .options import chosen_device
+from .reconstruct import joined
 
 Cameras = str | Path | Mapping[str, Any]
 _CLOSED_EYES = 0.5  # weight of a blink
@@ -86,27 +87,37 @@ def fuse(
     report_to("shape")
     fitted, joint = fit_coarse_jointly(persons, model)
     lap("coarse")
-    fitted, deformation_mm, moved = fit_deformed_jointly(fitted, model)
-    lap("deformed")
+    deformation_mm, displacement_mm = None, None
+    report = _report(fitted)
+    if chosen.level != "coarse" and model.chart is not None:
+        fitted, deformation_mm, moved = fit_deformed_jointly(fitted, model)
+        report = joined(report, moved)
+        lap("deformed")
     reference = _reference(fitted, model)
     target = _target(fitted, reference, None if wanted is None else names[wanted])
-    deformed = DeformedFace(target, deformation_mm)
-    report_to("wrinkles")
-    displacement_mm = fuse_displacement(fitted, model, deformed, chosen.displacement_size)
-    lap("detail")
-    face = DetailedFace(deformed, displacement_mm)
+    if chosen.level == "detail" and deformation_mm is not None:
+        report_to("wrinkles")
+        deformed = DeformedFace(target, deformation_mm)
+        displacement_mm = fuse_displacement(fitted, model, deformed, chosen.displacement_size)
+        lap("detail")
+    face = _of_level(target, deformation_mm, displacement_mm)
     shares = [1 / len(fitted)] * len(fitted)
-    textured: DetailedFace | TexturedFace = face
+    textured: Geometry | TexturedFace = face
     if chosen.texture_size:
         report_to("texture")
         textured, shares = fuse_texture(fitted, model, face, reference, chosen.texture_size)
         lap("texture")
     view = whole_view(fitted[reference].person, fitted[reference].view.camera)
-    report = _report(fitted, moved)
     head = Reconstruction(
         model, view, textured, report, timings_s, _provenance(chosen, photos, names, persons, reference)
     )
-    views = tuple(_fused_view(one, face, share) for one, share in zip(fitted, shares))
+    views = tuple(
+        FusedView(
+            one.person.name, one.view, one.person.whole(one.view.camera),
+            _of_level(one.coarse, deformation_mm, displacement_mm), one.report.cost["reprojection"], share,
+        )
+        for one, share in zip(fitted, shares)
+    )  # fmt: skip
     in_world = None if known is None else _in_world(fitted[0], joint.scale)
     expression = "neutral" if wanted is None else names[wanted]
     return FusedReconstruction(head, views, reference, expression, left_out, in_world)
@@ -155,10 +166,11 @@ def _target(fitted: Sequence[FittedView], reference: int, wanted: str | None) ->
     return replace(coarse, code=replace(coarse.code, expression=expression))
 
 
-def _fused_view(one: FittedView, face: DetailedFace, share: float) -> FusedView:
-    own = DetailedFace(DeformedFace(one.coarse, face.deformed.deformation_mm), face.displacement_mm)
-    camera = one.person.whole(one.view.camera)
-    return FusedView(one.person.name, one.view, camera, own, one.report.cost["reprojection"], share)
+def _of_level(coarse: CoarseFace, deformation_mm: Tensor | None, displacement_mm: Tensor | None) -> Geometry:
+    if deformation_mm is None:
+        return coarse
+    deformed = DeformedFace(coarse, deformation_mm)
+    return deformed if displacement_mm is None else DetailedFace(deformed, displacement_mm)
 
 
 def _in_world(one: FittedView, scale: float) -> Tensor:
@@ -171,11 +183,13 @@ def _in_world(one: FittedView, scale: float) -> Tensor:
     return found.float()
 
 
-def _report(fitted: Sequence[FittedView], moved: FitReport) -> FitReport:
-    advice = [f"{one.person.name}: {line}" for one in fitted for line in one.report.advice]
-    advice += moved.advice
-    cost = {"reprojection": float(np.median([one.report.cost["reprojection"] for one in fitted]))}
-    return FitReport("doubtful" if advice else "ok", tuple(advice), dict(moved.cost) | cost, moved.iterations)
+def _report(fitted: Sequence[FittedView]) -> FitReport:
+    """Of the landmarks of all photos."""
+    advice = tuple(f"{one.person.name}: {line}" for one in fitted for line in one.report.advice)
+    cost = {
+        name: float(np.median([one.report.cost[name] for one in fitted])) for name in fitted[0].report.cost
+    }
+    return FitReport("doubtful" if advice else "ok", advice, cost, 0)
 
 
 def _provenance(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import BadInput
 from .options import ReconstructOptions
@@ -32,6 +33,8 @@ class FuseOptions:
     """The same in 35 mm equivalents. Without either: EXIF if there is one, else a usual value that the fit improves."""
     texture_size: int = 1024
     """Side of the skin texture in texels; 0 leaves textures out."""
+    level: Literal["coarse", "deformed", "detail"] = "detail"
+    """How far to go: the face model alone, deformed to the photos, or with wrinkles."""
     displacement_size: int = 512
     """Side of the map of wrinkles in texels."""
 
@@ -48,6 +51,7 @@ class FuseOptions:
             focal_mm35=self.focal_mm35,
             faces="largest",
             texture_size=self.texture_size,
+            level=self.level,
             displacement_size=self.displacement_size,
         )
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..model.deformation import deformation_offsets, face_vertices
-from ..model.face import DeformedFace, DetailedFace, TexturedFace
+from ..model.deformation import face_vertices
+from ..model.face import DeformedFace, Geometry, TexturedFace
 from ..model.morphable import MorphableModel
 from .delight import completed_albedo, seen_albedo
 from .detail import DetailOptions, fit_detail
@@ -56,14 +56,14 @@ def fuse_displacement(
 
 @torch.no_grad()
 def fuse_texture(
-    fitted: Sequence[FittedView], model: MorphableModel, face: DetailedFace, reference: int, size: int
+    fitted: Sequence[FittedView], model: MorphableModel, face: Geometry, reference: int, size: int
 ) -> tuple[TexturedFace, list[float]]:
     """Textures in the reference photo's light, the skin's albedo, and each photo's share of the skin that any of them shows.
 
     Eyes, teeth and tongue are the reference photo's.
     """
     target = face_vertices(model, face)
-    offsets = deformation_offsets(model, face.deformed.deformation_mm)
+    offsets = target - model.vertices(face.coarse.code)
     lit: list[Shown] = []
     unlit: list[Shown] = []
     kept: tuple[SkinLook, DepthBuffer, Tensor] | None = None
