@@ -25,6 +25,7 @@ from ..render.shade import over, render, srgb_from_linear
 MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _HEAD_MM = (90.0, 2500.0)  # the longest side of a scan: a face alone, up to a whole person
 _SIZE_PX = 640
+_SURE = 0.5  # score of a face beyond which no other side is looked at
 _DISTANCES = 4.0  # of the camera, in scan radii
 _TURNS_DEG = (0.0, -25.0, 25.0)
 _CLAY = (0.55, 0.36, 0.28)  # linear; detectors know skin better than grey
@@ -148,7 +149,7 @@ def _first_face(
             continue
         if best is None or score > best[0]:
             best = score, turn, points
-        if score > 0.85:
+        if score > _SURE:
             break
     return None if best is None else best[1:]
 

@@ -155,7 +155,7 @@ def fit_scan_deformation(
     number[inside] = np.arange(len(inside))
     triangles = number[model.chart.triangles.numpy()]
     weight = np.isin(inside, seen).astype(float)
-    weight[_near_openings(model, inside)] *= 0.3
+    weight = np.where(_near_openings(model, inside), 0.3, 1.0) * weight
     likely = _likely_skin(vertices[inside], triangles, target, target_triangles, options.hair_mm)
     # Under hair the coarse head is the best guess; left free, the bending would go on there as steeply as it climbed the first strand.
     moved = register(

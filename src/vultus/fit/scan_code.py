@@ -98,7 +98,7 @@ def scan_landmarks(
         chosen = np.array(SEVEN if scheme == "seven" else range(17, 68))
         points = points if scheme == "ibug68" else _scattered(points, chosen, 68)
         sigma = np.full(len(points), sigma_mm)
-    found = points[chosen]
+    found = np.asarray(points[chosen], np.float64)
     if (
         len(found) < 4
         or not np.isfinite(found).all()
