@@ -17,7 +17,7 @@ import tyro
 
 from .. import __version__
 from ..errors import VultusError
-from . import dataset, doctor, fuse, models, reconstruct, register
+from . import ablate, dataset, doctor, fuse, models, reconstruct, register
 from .outcome import UNEXPECTED_REMEDY, one_line
 
 FAILED, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -29,6 +29,7 @@ Examples:
   vultus reconstruct album/ -o out --jobs 2  every face of every photo in a folder
   vultus register scan.ply -o out            a 3D scan in the face model's terms
   vultus fuse front.jpg left.jpg -o anna     several photos of one person: one head
+  vultus ablate photos/                      what each part of the method is worth
   vultus dataset capture -o captures         calibrated pictures and scans of synthetic people
   vultus models                              face models, their licences, how to get them
   vultus doctor                              is everything here that vultus needs?
@@ -39,6 +40,7 @@ _COMMANDS = {
     "reconstruct": (reconstruct.Reconstruct, reconstruct.DESCRIPTION),
     "register": (register.Register, register.DESCRIPTION),
     "fuse": (fuse.Fuse, fuse.DESCRIPTION),
+    "ablate": (ablate.Ablate, ablate.DESCRIPTION),
     "dataset": (dataset.Dataset, dataset.DESCRIPTION),
     "models": (models.Models, models.DESCRIPTION),
     "doctor": (doctor.Doctor, doctor.DESCRIPTION),
@@ -83,7 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(
     arguments: list[str],
 ) -> (
-    reconstruct.Reconstruct | register.Register | dataset.Dataset | fuse.Fuse | models.Models | doctor.Doctor
+    reconstruct.Reconstruct
+    | register.Register
+    | ablate.Ablate
+    | dataset.Dataset
+    | fuse.Fuse
+    | models.Models
+    | doctor.Doctor
 ):
     flags = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     if arguments and arguments[0] in _COMMANDS:

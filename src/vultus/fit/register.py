@@ -128,8 +128,8 @@ def checked_scan(
         )
     if len(triangles) and (triangles.min() < 0 or triangles.max() >= len(scan)):
         raise BadInput("the scan's triangles refer to vertices that are not there: export it again")
-    finite = np.isfinite(scan).all(1)
-    triangles = triangles[finite[triangles].all(1)]
+    finite: NDArray[np.bool_] = np.all(np.isfinite(scan), axis=1)
+    triangles = triangles[np.all(finite[triangles], axis=1)]
     if not len(triangles):
         raise BadInput("the scan has no finite triangle: export it as a mesh, not as points")
     return np.where(finite[:, None], scan, 0.0), triangles

@@ -52,6 +52,7 @@ class ScanCodeOptions:
 
     Attributes:
         steps: Gauss-Newton steps, each with new closest points.
+        num_vertices: of the face's vertices so many are laid on the scan, evenly chosen.
         noise_mm: typical distance between a scan and the best head of the model. correlation: how many neighbouring vertices err together.
         expression: factor on the model's own expression sigmas; a scan shows shapes of the mouth that no one unit explains, and
             would otherwise be explained by many at once.
@@ -60,8 +61,9 @@ class ScanCodeOptions:
     """
 
     steps: int = 12
+    num_vertices: int = 3000
     noise_mm: float = 0.7
-    correlation: float = 12.0
+    correlation: float = 5.0
     expression: float = 0.5
     reach_mm: float = 20.0
     max_angle_deg: float = 50.0
@@ -128,6 +130,7 @@ def fit_code_to_scan(
     basis = torch.cat([model.identity_mm, model.expression_mm]).double().numpy()
     num_identity, num_expression = len(model.identity_mm), len(model.expression_mm)
     ids, triangles = face_surface(model)
+    ids = ids[:: max(1, len(ids) // options.num_vertices)]
     prior = ExpressionPrior(
         model.expression_sigma.double().numpy(), *model.expression_range.double().numpy().T
     )
