@@ -15,7 +15,7 @@ from vultus.geometry.camera import Camera
 from vultus.geometry.mesh import Topology
 from vultus.geometry.rigid import rigid_transform, rotation_from_pose_angles
 from vultus.geometry.view import View
-from vultus.model.face import CoarseFace, FaceCode, TexturedFace
+from vultus.model.face import CoarseFace, DeformedFace, DetailedFace, FaceCode, Geometry, TexturedFace
 from vultus.model.landmarks import LandmarkTable
 from vultus.model.morphable import FaceChart, MorphableModel
 from vultus.model.result import FitReport, Reconstruction
@@ -201,7 +201,9 @@ def synthetic_camera(size_px: tuple[int, int] = (320, 400), yaw_deg: float = 15.
     return Camera(torch.tensor(2.0 * height), torch.tensor([width / 2, height / 2]), size_px, pose)
 
 
-def synthetic_reconstruction(textured: bool = True, texture_size: int = 64) -> Reconstruction:
+def synthetic_reconstruction(
+    textured: bool = True, texture_size: int = 64, level: str = "detail"
+) -> Reconstruction:
     """A finished reconstruction of the synthetic head: everything that a real run leaves in it."""
     model, camera = synthetic_model(), synthetic_camera()
     generator = torch.Generator().manual_seed(11)
@@ -223,7 +225,13 @@ def synthetic_reconstruction(textured: bool = True, texture_size: int = 64) -> R
         "mediapipe478",
         torch.ones(height, width, dtype=torch.bool),
     )
-    face: CoarseFace | TexturedFace = coarse
+    geometry: Geometry = coarse
+    if level != "coarse":
+        geometry = DeformedFace(coarse, 3 * torch.rand(3, 8, 8, generator=generator) - 1.5)
+    if level == "detail":
+        steps = (2000 * torch.rand(32, 32, generator=generator) - 1000).round()
+        geometry = DetailedFace(geometry, (steps.double() * 1e-4).float())
+    face: Geometry | TexturedFace = geometry
     if textured:
         texture = {
             part: torch.rand(3, texture_size, texture_size, generator=generator)
@@ -231,7 +239,8 @@ def synthetic_reconstruction(textured: bool = True, texture_size: int = 64) -> R
         }
         texture = {part: (image * 255).round() / 255 for part, image in texture.items()}
         observed = (torch.rand(texture_size, texture_size, generator=generator) * 255).round() / 255
-        face = TexturedFace(coarse, texture, observed)
+        albedo = (torch.rand(3, texture_size, texture_size, generator=generator) * 255).round() / 255
+        face = TexturedFace(geometry, texture, observed, albedo)
     report = FitReport("ok", (), {"landmarks": 1.5, "prior": 0.25}, 12)
     provenance = {
         "version": "0.1.0",

@@ -17,6 +17,7 @@ from vultus.io.glb import write_glb
 from vultus.io.glb_reader import read_glb
 from vultus.io.result import save
 from vultus.io.surfaces import SMALLEST_MOVE_MM, head_surfaces, split_at_seams
+from vultus.model.deformation import deformation_offsets
 from vultus.model.face import FaceCode
 
 VALIDATOR = Path(__file__).parents[1] / "gltf_validator"
@@ -136,6 +137,7 @@ def test_geometry_is_the_neutral_head_in_metres(path, result):
     glb, model = NaiveGlb(path), result.model
     code = result.coarse.code
     neutral = model.vertices(FaceCode(code.identity, 0 * code.expression, code.albedo))
+    neutral = neutral + deformation_offsets(model, result.geometry.deformed.deformation_mm)
     for part in PARTS:
         primitive = glb.mesh(part)["primitives"][0]
         points = glb.accessor(primitive["attributes"]["POSITION"])[
@@ -190,6 +192,7 @@ def test_morphed_normals_are_those_of_the_morphed_surface(path, result):
         k = ARKIT_NAMES.index(name)
         expression = torch.nn.functional.one_hot(torch.tensor(k), len(ARKIT_NAMES)).float()
         vertices = model.vertices(FaceCode(code.identity, expression, code.albedo))
+        vertices = vertices + deformation_offsets(model, result.geometry.deformed.deformation_mm)
         expected = vertex_normals(vertices, model.triangles)[model.part_triangles("skin").flatten()]
         base = glb.accessor(primitive["attributes"]["NORMAL"])
         shown = (base + glb.accessor(primitive["targets"][k]["NORMAL"]))[corners]
@@ -212,15 +215,50 @@ def test_read_as_a_viewer_shows_it_it_is_the_photo_s_expression(path, result):
 
 def test_the_textures_are_inside(path, result):
     glb = NaiveGlb(path)
+    files = {"skin": "albedo.png", "skin_normal": "normal.png"}
     for image in glb.json["images"]:
-        name = "texture.png" if image["name"] == "skin" else f"texture_{image['name']}.png"
+        name = files.get(image["name"], f"texture_{image['name']}.png")
         assert glb.bytes_of(image["bufferView"]) == (path.parent / name).read_bytes()
-    assert len(glb.json["images"]) == len(result.face.texture)
+    assert len(glb.json["images"]) == len(result.face.texture) + 1
+    material = glb.json["materials"][0]
+    assert 0.5 <= material["pbrMetallicRoughness"]["roughnessFactor"] <= 0.6
+    bumps = glb.json["textures"][material["normalTexture"]["index"]]
+    assert glb.json["images"][bumps["source"]]["name"] == "skin_normal"
     # A part without a texture shows its albedo: linear, as COLOR_0 is.
     tongue = glb.mesh("tongue")["primitives"][0]
     colours = glb.accessor(tongue["attributes"]["COLOR_0"])[glb.accessor(tongue["indices"]).reshape(-1)]
     albedo = result.model.vertex_albedo(result.coarse.code)[result.model.part_triangles("tongue").flatten()]
     np.testing.assert_allclose(colours, albedo.numpy(), atol=1e-6)
+
+
+def test_baked_shows_the_light_of_the_photo(result, tmp_path):
+    folder = save(result, tmp_path / "person", formats=["glb"], baked=True)
+    glb = NaiveGlb(folder / "face.glb")
+    skin = next(image for image in glb.json["images"] if image["name"] == "skin")
+    assert glb.bytes_of(skin["bufferView"]) == (folder / "texture.png").read_bytes()
+    assert complaints(validate(folder / "face.glb")) == []
+
+
+def test_tangents_point_along_the_texture(path, result):
+    """For every triangle: the mean tangent is the direction in which u grows, and cross(normal, tangent) is up in the image."""
+    glb = NaiveGlb(path)
+    primitive = glb.mesh("skin")["primitives"][0]
+    read = lambda name: glb.accessor(primitive["attributes"][name]).astype(float)  # noqa: E731
+    points, normals, tangents, uv = (read(name) for name in ("POSITION", "NORMAL", "TANGENT", "TEXCOORD_0"))
+    np.testing.assert_allclose(np.linalg.norm(tangents[:, :3], axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose((tangents[:, :3] * normals).sum(1), 0, atol=1e-5)
+    assert set(np.unique(tangents[:, 3])) <= {-1.0, 1.0}
+    corners = glb.accessor(primitive["indices"]).reshape(-1, 3)
+    edges = points[corners[:, 1:]] - points[corners[:, :1]]
+    steps = uv[corners[:, 1:]] - uv[corners[:, :1]]
+    steps[..., 1] *= -1  # up in the image
+    by_uv = np.linalg.solve(steps, edges)  # rows: derivative by u, derivative upwards
+    mean = lambda values: values[corners].mean(1)  # noqa: E731
+    up = np.cross(normals, tangents[:, :3]) * tangents[:, 3:]
+    for row, direction in ((0, tangents[:, :3]), (1, up)):
+        cosine = (by_uv[:, row] * mean(direction)).sum(1) / np.linalg.norm(by_uv[:, row], axis=1)
+        assert np.median(cosine) > 0.98
+        assert (cosine > 0).mean() > 0.99
 
 
 def test_sparse_targets_keep_the_file_small(path, result):

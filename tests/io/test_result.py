@@ -21,7 +21,10 @@ from vultus.model.face import TexturedFace
 from vultus.model.result import Reconstruction
 from vultus.render.shade import srgb_from_linear
 
-ALWAYS = {"reconstruction.json", "texture_observed.png", "texture.png"}
+ALWAYS = {"reconstruction.json", "texture_observed.png", "texture.png", "albedo.png", "normal.png"}
+MAPS = {"deformation.npz", "displacement.png"}
+ALWAYS |= MAPS
+LEVELS = {"levels/coarse.obj", "levels/deformed.obj"}
 ALWAYS |= {f"texture_{part}.png" for part in ("eye_left", "eye_right", "teeth")}
 
 
@@ -34,9 +37,8 @@ def result() -> Reconstruction:
 def folder(result, tmp_path_factory) -> Path:
     """Saved once, with everything; tests only read it."""
     picture = torch.rand(3, 8, 16)
-    return save(
-        result, tmp_path_factory.mktemp("out") / "person", formats=["obj", "glb", "ply"], overlay=picture
-    )
+    formats = ["obj", "glb", "ply", "dense"]
+    return save(result, tmp_path_factory.mktemp("out") / "person", formats=formats, overlay=picture)
 
 
 @pytest.fixture
@@ -44,6 +46,10 @@ def schema() -> jsonschema.Draft202012Validator:
     content = json.loads(SCHEMA_PATH.read_text())
     jsonschema.Draft202012Validator.check_schema(content)
     return jsonschema.Draft202012Validator(content)
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def document(folder: Path) -> dict:
@@ -57,12 +63,16 @@ def rewrite(folder: Path, change) -> None:
 
 
 def test_the_folder_holds_what_was_asked_for(folder, result, tmp_path):
-    meshes = {"face.obj", "face.mtl", "face.glb", "face.ply", "overlay.png"}
-    assert {entry.name for entry in folder.iterdir()} == ALWAYS | meshes == set(document(folder)["files"])
+    meshes = {"face.obj", "face.mtl", "face.glb", "face.ply", "dense.ply", "overlay.png"} | LEVELS
+    assert files_in(folder) == ALWAYS | meshes == set(document(folder)["files"])
     plain = save(result, tmp_path / "plain", formats=["json"])
-    assert {entry.name for entry in plain.iterdir()} == ALWAYS
+    assert files_in(plain) == ALWAYS
     bare = save(synthetic_reconstruction(textured=False), tmp_path / "bare", formats=())
-    assert {entry.name for entry in bare.iterdir()} == {"reconstruction.json"}
+    assert files_in(bare) == {"reconstruction.json"} | MAPS
+    coarse = save(synthetic_reconstruction(level="coarse"), tmp_path / "coarse")
+    assert not files_in(coarse) & (MAPS | LEVELS | {"normal.png", "dense.ply"})
+    deformed = save(synthetic_reconstruction(level="deformed"), tmp_path / "deformed")
+    assert files_in(deformed) & (MAPS | LEVELS) == {"deformation.npz"} | LEVELS
 
 
 def test_the_document_follows_the_schema(folder, schema, tmp_path):
@@ -123,6 +133,9 @@ def test_load_gives_back_everything(folder, result):
     for part, image in result.face.texture.items():
         torch.testing.assert_close(again.face.texture[part], image, atol=1e-6, rtol=0)
     torch.testing.assert_close(again.face.observed, result.face.observed, atol=1e-6, rtol=0)
+    torch.testing.assert_close(again.face.albedo, result.face.albedo, atol=1e-6, rtol=0)
+    assert torch.equal(again.geometry.deformed.deformation_mm, result.geometry.deformed.deformation_mm)
+    assert torch.equal(again.geometry.displacement_mm, result.geometry.displacement_mm)
     assert again.report == result.report and again.timings_s == result.timings_s
     assert again.provenance == result.provenance
     assert again.view.image.shape == (3, 0, 0) and again.view.skin_mask.shape == (0, 0)
@@ -130,9 +143,10 @@ def test_load_gives_back_everything(folder, result):
 
 
 def test_what_was_loaded_can_be_saved_again(folder, result, tmp_path):
-    again = save(load(folder, model=result.model), tmp_path / "again", formats=["obj", "glb", "ply"])
-    for name in ALWAYS | {"face.obj", "face.mtl", "face.glb", "face.ply"}:
-        if name != "reconstruction.json":
+    formats = ["obj", "glb", "ply", "dense"]
+    again = save(load(folder, model=result.model), tmp_path / "again", formats=formats)
+    for name in ALWAYS | LEVELS | {"face.obj", "face.mtl", "face.glb", "face.ply", "dense.ply"}:
+        if name not in ("reconstruction.json", "deformation.npz"):  # an npz tells the time
             assert (again / name).read_bytes() == (folder / name).read_bytes(), name
     ours, theirs = document(again), document(folder)
     assert ours.pop("files") == [name for name in theirs.pop("files") if name != "overlay.png"]
@@ -202,7 +216,8 @@ def test_saving_over_a_finished_result_replaces_it(result, tmp_path):
     folder = save(result, tmp_path / "person", formats=["obj", "ply"])
     (folder / "notes.txt").write_text("somebody's")
     save(result, folder, formats=["glb"])
-    assert {entry.name for entry in folder.iterdir()} == ALWAYS | {"face.glb", "notes.txt"}
+    assert files_in(folder) == ALWAYS | {"face.glb", "notes.txt"}
+    assert not (folder / "levels").exists()
     assert [entry.name for entry in tmp_path.iterdir()] == ["person"]
 
 
@@ -288,6 +303,9 @@ def test_what_is_not_finite_is_not_saved(result, tmp_path, value):
     coarse = dataclasses.replace(result.coarse, code=code)
     with pytest.raises(BadInput, match="NaN or infinite"):
         save(dataclasses.replace(result, face=coarse), tmp_path / "person", formats=())
+    wrinkled = dataclasses.replace(result.geometry, displacement_mm=torch.full((8, 8), value))
+    with pytest.raises(BadInput, match="NaN or infinite"):
+        save(dataclasses.replace(result, face=wrinkled), tmp_path / "person", formats=())
     with pytest.raises(BadInput, match="cannot be saved"):
         save(dataclasses.replace(result, timings_s={"fit": value}), tmp_path / "person", formats=())
     assert list(tmp_path.iterdir()) == []
@@ -295,7 +313,7 @@ def test_what_is_not_finite_is_not_saved(result, tmp_path, value):
 
 def test_formats():
     assert check_formats(["glb", "obj", "glb", "json"]) == ("obj", "glb") and check_formats("ply") == ("ply",)
-    with pytest.raises(BadInput, match="'stl'; choose from json, obj, glb, ply"):
+    with pytest.raises(BadInput, match="'stl'; choose from json, obj, glb, ply, dense"):
         check_formats(["obj", "stl"])
 
 
@@ -306,6 +324,44 @@ def test_saving_does_not_change_the_result(result, tmp_path):
     assert torch.equal(before.model.albedo_mean, synthetic_model().albedo_mean)
     for part in before.face.texture:
         assert torch.equal(before.face.texture[part], result.face.texture[part])
+
+
+def test_levels_and_what_a_batch_counts_as_finished(folder, result, tmp_path):
+    for name in ("coarse", "deformed", "detail"):
+        again = save(synthetic_reconstruction(level=name), tmp_path / name)
+        assert document(again)["level"] == name
+        # Nothing dense is to be had below the detail level: asking for it again would never end.
+        assert is_finished(again, ["obj", "glb", "dense"])
+        loaded = load(again, model=result.model)
+        assert type(loaded.geometry) is type(synthetic_reconstruction(level=name).geometry)
+        torch.testing.assert_close(
+            loaded.mesh.vertices, synthetic_reconstruction(level=name).mesh.vertices, atol=1e-4, rtol=0
+        )
+    assert not is_finished(save(result, tmp_path / "no_dense", formats=["obj"]), ["dense"])
+    coarse = read_obj(folder / "levels" / "coarse.obj")
+    torch.testing.assert_close(coarse.vertices, result.model.vertices(result.coarse.code), atol=1e-5, rtol=0)
+    deformed = read_obj(folder / "levels" / "deformed.obj")
+    torch.testing.assert_close(deformed.vertices, result.mesh.vertices, atol=1e-5, rtol=0)
+    assert (coarse.vertices - deformed.vertices).abs().max() > 0.5
+
+
+def test_a_result_from_before_the_levels_is_still_read(result, tmp_path):
+    folder = save(synthetic_reconstruction(level="coarse"), tmp_path / "person", formats=())
+
+    def forget(content):
+        for name in ("level", "albedo", "normal", "deformation", "displacement"):
+            del content[name]
+
+    rewrite(folder, forget)
+    assert load(folder, model=result.model).face.albedo is None
+
+
+@pytest.mark.parametrize("file", ["deformation.npz", "displacement.png"])
+def test_a_damaged_map_is_named(result, tmp_path, file):
+    folder = save(result, tmp_path / "person", formats=())
+    (folder / file).write_bytes(b"half a fi")
+    with pytest.raises(BadFile, match=file):
+        load(folder, model=result.model)
 
 
 def test_the_overlay_is_written_as_given(folder):

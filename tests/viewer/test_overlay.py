@@ -20,12 +20,26 @@ def panel(picture: torch.Tensor, row: int, column: int) -> torch.Tensor:
     return picture[:, row * PANEL : (row + 1) * PANEL, column * PANEL : (column + 1) * PANEL]
 
 
-def test_eight_panels_or_four_without_the_photo(result):
+def test_four_panels_to_a_row(result):
+    """Over the photo, from all sides, and the shapes of the levels."""
     picture = overlay(result, PANEL)
-    assert picture.shape == (3, 2 * PANEL, 4 * PANEL)
+    assert picture.shape == (3, 3 * PANEL, 4 * PANEL)
     assert torch.isfinite(picture).all() and picture.min() >= 0 and picture.max() <= 1 + 1e-5
     blind = dataclasses.replace(result, view=dataclasses.replace(result.view, image=torch.empty(3, 0, 0)))
     torch.testing.assert_close(overlay(blind, PANEL), picture[:, PANEL:])
+    assert overlay(synthetic_reconstruction(level="coarse"), PANEL).shape == (3, 2 * PANEL, 4 * PANEL)
+    assert overlay(synthetic_reconstruction(level="deformed"), PANEL).shape == (3, 3 * PANEL, 4 * PANEL)
+
+
+def test_each_level_shows_what_it_adds(result):
+    """Coarse and deformed shapes differ, and wrinkles show in the third; a displacement of nothing changes nothing."""
+    rough = dataclasses.replace(result.geometry, displacement_mm=20 * result.geometry.displacement_mm)
+    result = dataclasses.replace(result, face=dataclasses.replace(result.face, geometry=rough))
+    coarse, deformed, detail = (panel(overlay(result, PANEL), 2, column) for column in range(3))
+    assert (coarse - deformed).abs().max() > 0.02 and (deformed - detail).abs().max() > 0.02
+    flat = dataclasses.replace(result.geometry, displacement_mm=torch.zeros(32, 32))
+    smooth = dataclasses.replace(result, face=dataclasses.replace(result.face, geometry=flat))
+    torch.testing.assert_close(panel(overlay(smooth, PANEL), 2, 2), deformed, atol=2e-3, rtol=0)
 
 
 def test_looking_changes_nothing(result):
@@ -90,7 +104,7 @@ def test_each_part_shows_its_own_texture(result):
 
 
 def test_without_textures_chart_regions_and_landmark_tables():
-    bare = synthetic_reconstruction(textured=False)
+    bare = synthetic_reconstruction(textured=False, level="coarse")
     model = dataclasses.replace(synthetic_model(), chart=None, regions={}, landmarks={})
     picture = overlay(dataclasses.replace(bare, model=model), PANEL)
     assert torch.isfinite(picture).all() and panel(picture, 1, 1).std() > 0.05

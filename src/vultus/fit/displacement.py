@@ -26,6 +26,7 @@ from ..geometry.chart_map import Metric, detailed_normals, length, metric
 from ..geometry.light import shading
 from .poisson import surface_conductance
 
+_FOLDED = 0.01  # of the mean area under a texel: no texel weighs nothing
 _SMALLEST_MM2 = 0.02  # texels in folds: their curvature says nothing
 _TRACE = 1e-3  # texels that may move less than this (mm) are left out
 _DARKEST_SHADING = 0.25  # of the mean: what is darker is lit by what the light model does not know
@@ -81,7 +82,7 @@ def fit_displacement(
     surface = metric(position)
     grid = _Grid.of(position, surface, active)
     area = _numpy(surface.area_mm2)[active]
-    area = area / area.mean()
+    area = np.maximum(area / area.mean(), _FOLDED)
     prior = grid.prior(
         stiffness=area / (options.typical_mm * _numpy(freedom)[active]) ** 2,
         bend_u=area * (_numpy(length(surface.along_u))[active] / options.typical_slope) ** 2,

@@ -11,7 +11,8 @@ from torch import Tensor
 
 _DIRECTIONS = 8
 _SEGMENT_MM = 1.8  # standard deviation along a line within which it counts as straight
-_GOES_ON_MM = 3.0  # from a point of a line to where it must still be one
+_GOES_ON_MM = 4.0  # from a point of a line to where it must still be one
+_SPOT, _LINE = 0.2, 0.5  # of its answer there: of a spot, of a line that ends here
 _DIRECTION_OVER_MM = 0.8
 _FAINT = 0.002  # brightness below which nothing is called a line, be the skin as even as it may
 _MANY = 20000  # texels that are enough for a median
@@ -65,7 +66,8 @@ def find_lines(image: Tensor, texel_mm: float, weight: Tensor, widths_mm: tuple[
             0.5 * (a.roll((-dy, -dx), (0, 1)) + a.roll((dy, dx), (0, 1)))
             for a, (dx, dy) in zip(answer, steps)
         ]
-        strength.append(torch.minimum(answer, 1.5 * torch.stack(continued)).amax(0))
+        share = torch.stack(continued) / answer.clamp_min(_FAINT)
+        strength.append((answer * ((share - _SPOT) / (_LINE - _SPOT)).clamp(0, 1)).amax(0))
         spots.append(answer.amin(0))
     direction = blurred(energy, _DIRECTION_OVER_MM / texel_mm).argmax(0, keepdim=True)
     smooth = torch.exp(-0.5 * ((across / (0.5 * min(widths_mm))) ** 2 + along**2))

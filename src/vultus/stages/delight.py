@@ -25,7 +25,9 @@ from .skin_look import BLEND_SIZE, WORK_SIZE, SkinLook, resized
 from .skin_texture import complete, texel_area
 from .surface_colour import mirror_gain, occluded_albedo
 
-_DARKEST = 0.12  # of the mean shading: a photo shows nothing of skin that is darker
+_DARKEST = 0.12  # of the median light: a photo shows nothing of skin that is darker
+_DARK_RANK, _DARKER = 0.03, 0.8  # light on the darkest skin seen, and how much less there may be elsewhere
+_SURPRISING = 0.8  # logarithm: differences in brightness that count less
 _REACH_MM = 12.0  # light varies more slowly than this where the harmonics are wrong, skin faster
 _HUE_REACH_MM = 45.0
 _MOST_UNEVEN = 1.2  # logarithm: the darkest shadow that is believed
@@ -101,9 +103,7 @@ def find_delighting(look: SkinLook, light: Tensor, albedo: Tensor, normals: Tens
     plain = look.evidence[0] * _plain_skin(look)
     light = fit_map_light(colour, albedo, normals, plain, light)
     shade = shading(normals.permute(1, 2, 0), light).permute(2, 0, 1)
-    seen = look.evidence[0]
-    mean = (shade * seen).sum((1, 2), keepdim=True) / seen.sum().clamp_min(1)
-    floor = _DARKEST * mean.clamp_min(1e-3)
+    floor = _least_light(colour / albedo.clamp_min(0.02), plain)
     shade = floor + F.softplus((shade - floor) / floor, beta=2.0) * floor
     shade = shade * likely_exposure(shade, plain)
     unlit = colour / shade
@@ -145,7 +145,7 @@ def unexplained_light(look: SkinLook, lit: Tensor, albedo: Tensor, plain: Tensor
     for _ in range(3):
         slow = _slow_part(look, brightness[None] - level, trust, _REACH_MM)[0]
         rest = brightness - level - slow
-        sure = 1 / (1 + (rest / 0.35) ** 2) ** 2
+        sure = 1 / (1 + (rest / _SURPRISING) ** 2)
         dark_hair = 1 / (1 + ((brightness - level).clamp_max(0) / 0.25) ** 2) ** 2
         trust = plain * sure * torch.lerp(torch.ones_like(dark_hair), dark_hair, bearded)
     slow = slow.clamp(-_MOST_UNEVEN, _MOST_UNEVEN)
@@ -241,6 +241,19 @@ def _slow_part(look: SkinLook, values: Tensor, weight: Tensor, reach_mm: float) 
         -screening * small, screening + 0.01 * area, conductance=surface_conductance(position), cycles=4
     )
     return F.interpolate(found[None], values.shape[1:], mode="bilinear", align_corners=False)[0]
+
+
+def _least_light(light: Tensor, plain: Tensor) -> Tensor:
+    """What at least falls on skin, "3 1 1": a second-order light may come out at nothing or less behind a hard lamp.
+
+    Args:
+        light: "3 b b", photo over albedo. plain: "b b", trust as plain skin.
+    """
+    chosen = light[:, plain > 0.3]
+    if chosen.shape[1] < 100:
+        return light.new_full((3, 1, 1), _DARKEST)
+    dark, usual = chosen.quantile(_DARK_RANK, dim=1), chosen.median(1).values
+    return torch.maximum(_DARKER * dark, _DARKEST * usual).clamp_min(1e-3)[:, None, None]
 
 
 def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:

@@ -1,0 +1,137 @@
+"""Delighting: a head of known albedo is photographed in hard side light, and its albedo taken back."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vultus.data.wrinkles import Lamp, photograph
+from vultus.geometry.camera import Camera
+from vultus.geometry.light import frontal_light
+from vultus.geometry.rigid import rigid_transform, rotation_from_pose_angles
+from vultus.geometry.view import View
+from vultus.model.bundled import load
+from vultus.model.face import CoarseFace
+from vultus.render.shade import linear_from_srgb
+from vultus.stages.delight import likely_exposure, without_highlights
+from vultus.stages.photo_evidence import texels_of
+from vultus.stages.texture import texture
+
+SIZE = 256
+SIDE = [Lamp(torch.tensor([-1.0, -0.3, -0.6]), torch.full((3,), 0.8))]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load()
+
+
+def portrait(model, lamps=SIDE, ambient=0.2, albedo=None):
+    rotation = rotation_from_pose_angles(*torch.tensor([0.0, 0.0, 0.0]))
+    pose = rigid_transform(rotation, torch.tensor([0.0, -25.0, 900.0]))
+    camera = Camera(torch.tensor(1700.0), torch.tensor([210.0, 250.0]), (420, 500), pose)
+    code = model.mean_code()
+    vertex_albedo = model.vertex_albedo(code) if albedo is None else albedo
+    flat = torch.zeros(512, 512)
+    image, cover = photograph(
+        model,
+        model.vertices(code),
+        vertex_albedo,
+        flat,
+        camera,
+        torch.full((3,), ambient),
+        lamps,
+        noise=0.004,
+    )
+    view = View(image, camera, torch.zeros(68, 2), "ibug68", cover > 0.5)
+    return view, CoarseFace(code, pose, frontal_light())
+
+
+@pytest.fixture(scope="module")
+def side_lit(model):
+    view, face = portrait(model)
+    return texture(view, model, face, size=SIZE)
+
+
+def halves(model, image, region="cheeks"):
+    """Mean linear brightness of the two sides of a region, both seen."""
+    inside = texels_of(model, model.regions[region], SIZE)
+    light = linear_from_srgb(image).mean(0)
+    left = torch.zeros_like(inside)
+    left[:, : SIZE // 2] = True
+    return float(light[inside & left].mean()), float(light[inside & ~left].mean())
+
+
+def test_hard_side_light_comes_out_even(model, side_lit):
+    lit = halves(model, side_lit.texture["skin"])
+    delit = halves(model, side_lit.albedo)
+    uneven = lambda pair: abs(pair[0] - pair[1]) / sum(pair) * 2  # noqa: E731
+    assert uneven(lit) > 0.5
+    assert uneven(delit) < 0.2 * uneven(lit)
+
+
+def test_the_albedo_does_not_depend_on_the_lamp(model, side_lit):
+    view, face = portrait(model, [Lamp(torch.tensor([0.3, -0.8, -1.0]), torch.full((3,), 0.4))], 0.5)
+    other = texture(view, model, face, size=SIZE)
+    both = (side_lit.observed > 0.9) & (other.observed > 0.9)
+    difference = lambda a, b: (a - b)[:, both].abs().mean()  # noqa: E731
+    assert difference(side_lit.albedo, other.albedo) < 0.5 * difference(
+        side_lit.texture["skin"], other.texture["skin"]
+    )
+
+
+def test_marks_and_hue_stay(model):
+    """A dark spot on the cheek keeps its contrast, skin of another colour its colour."""
+    tint = torch.tensor([1.0, 0.75, 0.6])
+    albedo = (model.vertex_albedo(model.mean_code()) * tint).clamp(0, 1)
+    cheek = model.regions["cheeks"] & (model.mean_mm[:, 0] > 20)
+    nearest = (model.mean_mm - model.mean_mm[cheek].mean(0)).norm(dim=-1).masked_fill(~cheek, 1e9).argmin()
+    mark = ((model.mean_mm - model.mean_mm[nearest]).norm(dim=-1) < 5) & cheek
+    albedo[mark] *= 0.5
+    view, face = portrait(model, albedo=albedo)
+    found = linear_from_srgb(texture(view, model, face, size=SIZE).albedo)
+    on_mark = texels_of(model, mark, SIZE)
+    around = (
+        F.max_pool2d(on_mark.float()[None], 15, 1, 7)[0].bool()
+        & ~F.max_pool2d(on_mark.float()[None], 5, 1, 2)[0].bool()
+    )
+    inner = -F.max_pool2d(-on_mark.float()[None], 3, 1, 1)[0] > 0.5
+    # 0.5 as painted. A mark of a centimetre is nearly as wide as shadows are soft, so some of it goes with them.
+    assert found[:, inner].mean() / found[:, around].mean() < 0.78
+    cheeks = texels_of(model, model.regions["cheeks"] & ~mark, SIZE)
+    hue = found[:, cheeks].mean(1) / found[:, cheeks].mean()
+    wanted = albedo[model.regions["cheeks"] & ~mark].mean(0)
+    torch.testing.assert_close(hue, wanted / wanted.mean(), atol=0.12, rtol=0)
+
+
+def test_highlights_go_and_pale_spots_stay():
+    usual = torch.tensor([0.45, 0.30, 0.22])[:, None, None].expand(3, 1, 4).clone()
+    skin = usual[:, 0, 0]
+    matt, shiny, brighter, dark = skin, skin + 0.15, 1.3 * skin, 0.5 * skin
+    unlit = torch.stack([matt, shiny, brighter, dark], 1)[:, None]
+    least = torch.full((1, 4), 0.5)
+    found = without_highlights(unlit, usual, least)[:, 0].T
+    torch.testing.assert_close(found[0], matt, atol=0.012, rtol=0)
+    torch.testing.assert_close(found[1], skin, atol=0.03, rtol=0)
+    torch.testing.assert_close(found[2], brighter, atol=0.02, rtol=0)
+    torch.testing.assert_close(found[3], dark, atol=0.012, rtol=0)
+    burnt = without_highlights(torch.full((3, 1, 4), 0.9), usual, torch.ones(1, 4))
+    torch.testing.assert_close(burnt, usual)
+
+
+def test_exposure_is_near_white_and_near_grey():
+    shade = torch.tensor([3.0, 1.5, 0.9])[:, None, None].expand(3, 8, 8)
+    factor = likely_exposure(shade, torch.ones(8, 8))
+    seen = (shade * factor)[:, 0, 0]
+    assert 0.7 < seen.mean() < 1.5 and seen.max() / seen.min() < 1.3
+    assert torch.equal(likely_exposure(shade, torch.zeros(8, 8)), torch.ones(3, 1, 1))
+
+
+def test_nothing_seen_gives_the_model_s_albedo(model):
+    view, face = portrait(model)
+    blind = replace(view, skin_mask=torch.zeros_like(view.skin_mask))
+    found = texture(blind, model, face, size=64)
+    assert torch.isfinite(found.albedo).all()
+    assert 0.2 < found.albedo.mean() < 0.8
+    assert texture(blind, model, face, size=64, delight=False).albedo is None
