@@ -16,7 +16,7 @@ import numpy as np
 from .joint_landmarks import LandmarkView, told
 from .landmarks import ExpressionPrior, LandmarkOptions, fit_landmarks, linearise
 
-_WORTH = 4.0  # of the landmarks of a photo, against what they are worth for the shape: errors that repeat tell people apart as well
+_WORTH = 1.0  # of what landmarks say, as the shape fit counts it; more catches fewer strangers (benchmarks/fuse.py)
 _SIGMA = 0.6  # of identity
 
 

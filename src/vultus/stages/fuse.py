@@ -196,11 +196,12 @@ def _provenance(
     options: FuseOptions, photos: Sequence[Photo], names: list[str], persons: list[PersonView], reference: int
 ) -> dict[str, Any]:
     files = {name: str(p) for name, p in zip(names, photos) if isinstance(p, (str, Path))}
-    return {
+    provenance = {
         "version": __version__,
         "model": options.model,
         "options": asdict(options),
         "focal_source": persons[reference].focal.source,
-        "photo": files.get(persons[reference].name),
         "photos": files,
     }
+    name = persons[reference].name
+    return provenance | ({"photo": files[name]} if name in files else {})

@@ -18,7 +18,7 @@ from ..model.result import FitReport
 from .coarse import expression_prior, known_landmarks, landmark_report, posed_by
 from .fused_views import PersonView
 
-STRANGER = -2.0
+STRANGER = -0.7
 """Log odds below which a photo is left out: 2 % of photos of the same person are below (benchmarks/fuse.py)."""
 
 
