@@ -60,7 +60,7 @@ class ScanOptions:
             (100.0, 30.0, 10.0, 3.0, 1.0), 3, max_distance_mm=5.0, facing=True
         )
     )
-    smoothness: float = 1e-3
+    smoothness: float = 1e-2
     size: int = 512
     largest_mm: float = 2.5
     min_cosine: float = 0.5
