@@ -34,6 +34,7 @@ _AROUND_NO_SKIN_MM = 3.0  # hair, beard, glasses, as the skin mask shows them
 _SOFT_MM = 2.5
 _BORDER = 0.05  # of the chart, over which the displacement fades out
 _MIRRORED = 0.5
+_SOFT_TEXELS = 3.0  # over which mirrored wrinkles set in
 _NOISE = 1.2  # texture of the skin that passes for noise, in standard deviations
 _FADING = 0.15  # trust below which wrinkles fade out
 _OFF_LINES = 0.005  # of the freedom, where nothing looks like a crease
@@ -113,8 +114,8 @@ def wrinkles(
     )  # fmt: skip
     found = found * (weight / _FADING).clamp(0, 1)
     if model.mirror is not None and options.mirrored > 0:
-        hidden = (1 - blurred((weight.flip(-1) > 0).to(weight)[None] * 0 + weight[None], 3.0)[0]).clamp(0, 1)
-        found = found + options.mirrored * (found * weight).flip(-1) * hidden * (1 - seen.to(weight))
+        unseen = (1 - blurred(weight[None], _SOFT_TEXELS)[0]).clamp(0, 1) * ~seen
+        found = found + options.mirrored * unseen * (found * weight).flip(-1)
     return found
 
 
