@@ -100,8 +100,10 @@ def test_rays_meet_a_sphere_where_they_should():
     )
     assert met.all()
     np.testing.assert_allclose(distance, offset, atol=0.05)  # the facets' sagitta: 1.6^2 / 8 / 50
-    _, far = meet_along(normal * 40, normal, points.reshape(-1, 3), triangles, ScanOptions())
-    assert not far.any()
+    # Beyond 2.5 mm it is another surface, though the ray ends on it; and 10 mm away it does not even end there.
+    for away in (3.0, 10.0):
+        _, far = meet_along(normal * (50 - away), normal, points.reshape(-1, 3), triangles, ScanOptions())
+        assert not far.any()
 
 
 @pytest.mark.slow
