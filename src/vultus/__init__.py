@@ -32,7 +32,6 @@ __all__ = [
     "MorphableModel",
     "Reconstruction",
     "VultusError",
-    "__version__",
     "fuse",
     "load",
     "load_model",

@@ -14,7 +14,7 @@ from vultus.geometry.rigid import rotation_from_pose_angles
 from vultus.model.bundled import load
 
 FOCAL, CENTRE = 1500.0, np.full(2, 500.0)
-EXACT = JointOptions(12, LandmarkOptions(15, 0.01, 1.0, 1e3, 0.0, 1.0), shared_error=0.0)
+EXACT = JointOptions(12, LandmarkOptions(15, 0.01, 1.0, 1.0, 1e3, 0.0, 1.0), shared_error=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_two_exact_views_give_identity_pose_and_expressions(scene, person):
 def test_more_noisy_views_are_better_than_one(scene, person):
     model, basis, prior = scene
     identity, neutral, _ = person
-    options = JointOptions(8, LandmarkOptions(8, 0.8, 1.0, 10.0, 0.0, 1.0), shared_error=0.0)
+    options = JointOptions(8, LandmarkOptions(8, 0.8, 1.0, 1.0, 10.0, 0.0, 1.0), shared_error=0.0)
     views = [
         as_view(basis, seen(basis, identity, neutral, yaw, noise=1.5, seed=i)[0])
         for i, yaw in enumerate((-40, -15, 0, 15, 40))

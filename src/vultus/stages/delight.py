@@ -1,9 +1,9 @@
 """The skin's own colour: the photo without its light.
 
-Three things lie on the albedo of a photographed face, and each is taken off with what it can be told by:
-the light, as spherical harmonics on the known shape; what that light does not explain (cast shadows, a harder lamp, a wrong cheek), as the
-slow part of the difference between the photo and the albedo model; and highlights, which have the lamp's colour instead of the skin's
-(dichromatic model: Shafer, "Using color to separate reflection components", 1985). Blemishes, freckles and redness are none of these.
+Three things lie on the albedo of a photographed face, and each is taken off with what it can be told by: the light, as white spherical
+harmonics on the known shape; what that light does not explain (cast shadows, a harder lamp, a wrong cheek), as the slow part of the brightness
+between the photo and the albedo model; and highlights, which are brighter than the skin around them and lose most of their excess.
+Blemishes, freckles and redness are none of these. Hues are the photo's own throughout.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ _MOST_UNEVEN = 1.2  # logarithm: the darkest shadow that is believed
 _USUAL_LEVEL = 0.95  # of a white surface on the face
 _TRUST_IN_LEVEL, _TRUST_IN_HUE = 0.2, 0.15
 _SHEEN_REACH_MM = 14.0
-_SHEEN_TAKEN, _SHEEN_TOLERATED = 0.9, 0.01
-_COLOURED = 0.06  # squared chroma of skin that can well be told from white
-_CLEARLY_BRIGHTER, _CLEARLY_PALER = 0.08, 0.25  # than usual, relative to its brightness
-_HUE_RESTORED = 0.9
-_BURNT, _SURELY_BURNT = 0.93, 0.995  # sRGB: no colour is left there
+_PALE = 1.2  # times the skin around: what is no brighter is no highlight
+_CLEARLY_BRIGHTER, _EXCESS_KEPT = 0.2, 0.1  # than the skin around, relative to its brightness
+_HUE_RESTORED = 0.8
+_MARGIN = 4  # texels of about a millimetre around brows and lips
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
@@ -48,17 +47,21 @@ class Delighting:
 
     Attributes:
         shading: what the fitted light makes of white skin. usual: photo over shading around each texel, highlights left out.
+        plain: "1 b b" in [0, 1], skin without brows and lips, whose brightness has other reasons than sheen.
         uneven: what to divide by once highlights are gone: shadows that the fitted light does not explain.
     """
 
     shading: Tensor
     usual: Tensor
     uneven: Tensor
+    plain: Tensor
 
     def apply(self, photo: Tensor, rows: tuple[int, int], size: int) -> Tensor:
         """Rows of a photo, "3 r s" sRGB -> albedo, "3 r s" sRGB."""
-        shade, usual, uneven = (resized(part, size, rows) for part in (self.shading, self.usual, self.uneven))
-        matt = without_highlights(linear_from_srgb(photo) / shade, usual, photo.amin(0))
+        maps = (self.shading, self.usual, self.uneven, self.plain)
+        shade, usual, uneven, plain = (resized(part, size, rows) for part in maps)
+        unlit = linear_from_srgb(photo) / shade
+        matt = torch.lerp(unlit, dulled(unlit, usual), plain)
         return srgb_from_linear((matt / uneven).clamp(0, 1))
 
 
@@ -102,14 +105,18 @@ def find_delighting(look: SkinLook, light: Tensor, albedo: Tensor, normals: Tens
     colour = linear_from_srgb(look.photo)
     plain = look.evidence[0] * _plain_skin(look)
     light = fit_map_light(colour, albedo, normals, plain, light)
+    # White from all sides: the channels are fitted one by one, and where the face turns away their difference would paint the cheeks' rims.
+    # Photos are white-balanced; what hue is left in the light cannot be told from the skin's.
+    light = light.mean(0, keepdim=True).expand(3, -1)
+    floor = _least_light(colour / albedo.clamp_min(0.02), plain).mean()
     shade = shading(normals.permute(1, 2, 0), light).permute(2, 0, 1)
-    floor = _least_light(colour / albedo.clamp_min(0.02), plain)
     shade = floor + F.softplus((shade - floor) / floor, beta=2.0) * floor
     shade = shade * likely_exposure(shade, plain)
     unlit = colour / shade
     usual = usual_colour(look, unlit, albedo, plain)
-    matt = without_highlights(unlit, usual, look.photo.amin(0))
-    return Delighting(shade, usual, unexplained_light(look, matt, albedo, plain))
+    inside = _inside_plain_skin(look)
+    matt = torch.lerp(unlit, dulled(unlit, usual), inside)
+    return Delighting(shade, usual, unexplained_light(look, matt, albedo, plain), inside)
 
 
 def likely_exposure(shade: Tensor, plain: Tensor) -> Tensor:
@@ -130,14 +137,13 @@ def likely_exposure(shade: Tensor, plain: Tensor) -> Tensor:
 def unexplained_light(look: SkinLook, lit: Tensor, albedo: Tensor, plain: Tensor) -> Tensor:
     """The factor "3 b b" by which a photo divided by its fitted light still differs, slowly, from the albedo model.
 
-    Its brightness may change within a centimetre, as shadows do; its hue only across the face. Where hair grows, what is much darker is hair.
+    Its brightness may change within a centimetre, as shadows do; its hue is white. Where hair grows, what is much darker is hair.
 
     Args:
         lit: "3 b b" linear, photo over shading. albedo: "3 b b", the model's. plain: "b b", trust as plain skin.
     """
     weights = lit.new_tensor(_LUMINANCE)[:, None, None]
     brightness = ((lit * weights).sum(0) + 1e-3).log() - ((albedo * weights).sum(0) + 1e-3).log()
-    hue = (lit + 1e-3).log() - (albedo + 1e-3).log() - brightness
     level = _weighted_median(brightness, plain)
     bearded = _bearded(look)
     trust = plain
@@ -149,9 +155,7 @@ def unexplained_light(look: SkinLook, lit: Tensor, albedo: Tensor, plain: Tensor
         dark_hair = 1 / (1 + ((brightness - level).clamp_max(0) / 0.25) ** 2) ** 2
         trust = plain * sure * torch.lerp(torch.ones_like(dark_hair), dark_hair, bearded)
     slow = slow.clamp(-_MOST_UNEVEN, _MOST_UNEVEN)
-    usual = torch.stack([_weighted_median(channel, plain) for channel in hue])[:, None, None]
-    tint = _slow_part(look, hue - usual, plain, _HUE_REACH_MM).clamp(-0.3, 0.3)
-    return (slow + tint).exp()
+    return slow.exp().expand(3, -1, -1)
 
 
 def usual_colour(look: SkinLook, unlit: Tensor, albedo: Tensor, plain: Tensor) -> Tensor:
@@ -175,32 +179,20 @@ def usual_colour(look: SkinLook, unlit: Tensor, albedo: Tensor, plain: Tensor) -
     return (found * hue).clamp_min(0.005)
 
 
-def without_highlights(unlit: Tensor, usual: Tensor, least: Tensor) -> Tensor:
-    """Colours without what has the lamp's colour.
+def dulled(unlit: Tensor, usual: Tensor) -> Tensor:
+    """Colours with highlights compressed: what is clearly brighter than usual keeps a tenth of the excess and gets the usual hue.
 
-    A texel is a u + b (1, 1, 1): skin of the usual colour u plus white sheen. Sheen makes skin brighter than usual, so no more than the
-    excess is taken: pale spots stay. Cameras bend bright tones towards white, so what is left of a highlight is paler than sheen alone
-    would make it: it gets the usual hue. Where the photo is burnt out, the usual colour takes over.
+    Cameras bend bright tones towards white, each in its own way: taking white off highlights leaves wrong hues, the skin around them does not.
 
     Args:
-        unlit: "3 h w" linear, photo over shading: lamps are white there. usual: "3 h w". least: "h w", darkest sRGB channel of the photo.
+        unlit: "3 h w" linear, photo over shading. usual: "3 h w", the skin around each texel.
     """
-    total, squares, sums = (unlit * usual).sum(0), (usual * usual).sum(0), usual.sum(0)
-    whole = unlit.sum(0)
-    # Grey skin under a white lamp cannot be told from its highlights: the less colour, the less is taken.
-    determinant = 3 * squares - sums * sums
-    telling = (determinant / squares.clamp_min(1e-6) / _COLOURED).clamp(0, 1)
-    sheen = telling * (squares * whole - sums * total) / determinant.clamp_min(1e-6)
-    excess = (whole - sums).clamp_min(0) / 3
-    sheen = (sheen - _SHEEN_TOLERATED).clamp_min(0)
-    taken = torch.minimum(_SHEEN_TAKEN * sheen, excess)
-    matt = (unlit - taken).clamp_min(0.0)
-    brightness = sums / 3
-    bright = (excess / (_CLEARLY_BRIGHTER * brightness)).clamp(0, 1)
-    pale = ((sheen - taken) / (_CLEARLY_PALER * brightness)).clamp(0, 1) * bright
-    matt = torch.lerp(matt, usual * (matt.sum(0) / sums.clamp_min(1e-3)), _HUE_RESTORED * pale)
-    burnt = ((least - _BURNT) / (_SURELY_BURNT - _BURNT)).clamp(0, 1)
-    return torch.lerp(matt, usual, burnt)
+    brightness, level = unlit.mean(0).clamp_min(1e-4), usual.mean(0).clamp_min(1e-4)
+    excess = (brightness / level - _PALE).clamp_min(0)
+    wanted = torch.where(excess > 0, level * (_PALE + _EXCESS_KEPT * excess), brightness)
+    share = _HUE_RESTORED * (excess / _CLEARLY_BRIGHTER).clamp(0, 1)
+    hue = torch.lerp(unlit / brightness, usual / level, share)
+    return wanted * hue
 
 
 def _plain_skin(look: SkinLook) -> Tensor:
@@ -215,6 +207,13 @@ def _plain_skin(look: SkinLook) -> Tensor:
         if name in model.regions:
             inside = inside & ~texels_of(model, model.regions[name], BLEND_SIZE)
     return inside.to(look.photo)
+
+
+def _inside_plain_skin(look: SkinLook) -> Tensor:
+    """Plain skin a few millimetres away from what is none, softly: "1 b b" in [0, 1]."""
+    none = 1 - _plain_skin(look)[None, None]
+    near = F.max_pool2d(none, 2 * _MARGIN + 1, 1, _MARGIN)
+    return F.avg_pool2d(1 - near, 2 * _MARGIN + 1, 1, _MARGIN)[0]
 
 
 def _bearded(look: SkinLook) -> Tensor:
