@@ -83,10 +83,12 @@ def test_psnr_by_hand():
 def test_level_errors_of_a_face_against_itself(model, drawn):
     _, face = drawn
     surface = level_surface(model, face)
-    ids = surface.triangles[: int(surface.on_face.sum()) ::5, 0]
+    ids = surface.triangles[: int(surface.on_face.sum()) : 5, 0]
     same = level_error(surface, surface.vertices[ids], surface.normals[ids])
     assert same.median_mm < 1e-6 and same.mean_angle_deg < 0.1
-    smooth = level_error(level_surface(model, face.deformed, 128), surface.vertices[ids], surface.normals[ids])
+    smooth = level_error(
+        level_surface(model, face.deformed, 128), surface.vertices[ids], surface.normals[ids]
+    )
     assert 0.4 < smooth.distances_mm.max() < 0.55  # the crease is half a millimetre deep
     coarse = level_error(level_surface(model, face.coarse, 128), surface.vertices[ids], surface.normals[ids])
     assert 1.5 < coarse.distances_mm.max() < 2.1  # the bump is 2 mm

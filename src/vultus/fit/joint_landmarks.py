@@ -239,7 +239,9 @@ def _in_one_place(
     *place, scale = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=None)[0]
     scale = float(np.clip(scale, 0.5, 2.0))
     moved_fits = [
-        replace(fit, rotation=T[:3, :3] @ rotation, translation=T[:3, :3] @ np.array(place) + scale * T[:3, 3])
+        replace(
+            fit, rotation=T[:3, :3] @ rotation, translation=T[:3, :3] @ np.array(place) + scale * T[:3, 3]
+        )
         for fit, T in zip(fits, cameras)
     ]
     return moved_fits, scale
