@@ -91,7 +91,9 @@ def save(
             write_png(partial / _OVERLAY, overlay)
         written = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]
         files = {"files": sorted([*written, DOCUMENT])} | files
-        (partial / DOCUMENT).write_text(dumps(document_from(result, files | dict(more or {}))), encoding="utf-8")
+        (partial / DOCUMENT).write_text(
+            dumps(document_from(result, files | dict(more or {}))), encoding="utf-8"
+        )
     return directory
 
 

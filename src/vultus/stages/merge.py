@@ -125,7 +125,7 @@ def equalising_gains(colours: Tensor, trust: Tensor, basis: Tensor, anchor: int 
     gains = functions.new_zeros(num, 3, size)
     # Neighbouring texels err together; what counts is how many patches of skin two photos share.
     information = 200.0 / usual.sum().clamp_min(1) * num / _NOISE**2
-    robust = torch.ones_like(usual)
+    robust = _alike_but_for_exposure(logs, usual)
     for _ in range(_ITERATIONS):
         weight = usual * robust
         total = weight.sum(0).clamp_min(1e-9)
@@ -144,6 +144,17 @@ def equalising_gains(colours: Tensor, trust: Tensor, basis: Tensor, anchor: int 
         distance = (after - mean).abs().mean(1)
         robust = 1 / (1 + (distance / (2 * _NOISE)) ** 2) ** 2
     return gains.to(colours)
+
+
+def _alike_but_for_exposure(logs: Tensor, usual: Tensor) -> Tensor:
+    """First robust weights "n t": photos "n 3 t" brought to one exposure by their medians, which a shadow does not move."""
+    shared = usual.clamp(max=1).prod(0) > 0.25
+    if int(shared.sum()) < 50:
+        return torch.ones_like(usual)
+    level = logs[:, :, shared].median(-1).values[:, :, None]
+    levelled = logs - level
+    distance = (levelled - levelled.mean(0)).abs().mean(1)
+    return 1 / (1 + (distance / (2 * _NOISE)) ** 2) ** 2
 
 
 def unchanged(moved_mm: Tensor) -> Tensor:
