@@ -153,7 +153,9 @@ def _alike_but_for_exposure(logs: Tensor, usual: Tensor) -> Tensor:
         return torch.ones_like(usual)
     level = logs[:, :, shared].median(-1).values[:, :, None]
     levelled = logs - level
-    distance = (levelled - levelled.mean(0)).abs().mean(1)
+    from_middle = (levelled - levelled.median(0).values).abs().mean(1)
+    from_mean = (levelled - levelled.mean(0)).abs().mean(1)
+    distance = torch.maximum(from_middle, from_mean)  # of two photos, either may be the shadowed one
     return 1 / (1 + (distance / (2 * _NOISE)) ** 2) ** 2
 
 
