@@ -23,9 +23,10 @@ from ..geometry.view import View
 from ..model.deformation import DeformationOperator, deformation_operator
 from ..model.face import CoarseFace
 from ..model.morphable import MorphableModel
+from .agreement import Appearance, agreement_term, appearance_of
 from .contour import PUBLISHED_WIDTH_MM, RowExtent, outline_region, outline_vertices, row_extent
 from .landmark_basis import LandmarkBasis
-from .linear_terms import LinearTerm, photometric_term
+from .linear_terms import LinearTerm, photometric_term, vertex_area
 from .openings import Openings, lid_term, lip_term, openings_of
 from .outline import Outline
 from .photometric import sample_skin
@@ -53,6 +54,9 @@ class DeformationOptions:
         contour_correlation_mm: outline of this length counts as one observation.
         photometric, landmarks: False leaves the term out.
         shared_error: correlation of the errors of several photos of one person: detector and albedo model err alike each time.
+        agreement_mm: size of the structures on whose place several photos must agree, on each map. agreement_noise: disagreement that is
+            normal; agreement_outlier: multiples of it beyond which a point loses its influence. agreement_share: what a patch of that size
+            is worth, 0 for nothing. pose_error: of each photo, see :func:`~vultus.fit.agreement.agreement_term`.
     """
 
     prior: PriorOptions = field(default_factory=PriorOptions)
@@ -74,6 +78,11 @@ class DeformationOptions:
     photometric: bool = True
     landmarks: bool = True
     shared_error: float = 0.3
+    agreement_mm: tuple[float, ...] = (4.0, 2.5, 1.5)
+    agreement_noise: float = 0.5
+    agreement_outlier: float = 2.0
+    agreement_share: float = 0.1
+    pose_error: tuple[float, float, float] = (0.3, 0.3, 3.0)
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,9 @@ def fit_shared_deformation(
     values = torch.zeros(3, size, size)
     cost: dict[str, float] = {}
     count = 0
-    for size in options.sizes:
+    for level, size in enumerate(options.sizes):
+        structure_mm = options.agreement_mm[min(level, len(options.agreement_mm) - 1)]
+        looks = _structures(observations, structure_mm, options)
         values = torch.nn.functional.interpolate(values[None], (size, size), mode="bilinear")[0]
         operator = deformation_operator(model, size)
         prior = map_prior(model, size, options.prior)
@@ -164,6 +175,10 @@ def fit_shared_deformation(
                 terms += _closed(opening, base + offsets, base)
                 known = _terms(seen, model, base + offsets, region, shaded, options)
                 terms += [(name, term.trusted(trust)) for name, term in known]
+            if looks:
+                shapes = [base + offsets for base in bases]
+                agreed = _agreement(observations, model, looks, shapes, structure_mm, options)
+                terms.append(("agreement", agreed))
             flat = values.flatten(1).T.double().numpy()
             flat = flat + _solve([term for _, term in terms], operator.matrix, prior, flat, options.steps)
             values = torch.from_numpy(flat.T.reshape(values.shape)).float()
@@ -195,6 +210,36 @@ def _freed_lids(
         change = _solve([term], operator.matrix, prior, still, steps)
         values = values + torch.from_numpy(change.T.reshape(values.shape)).float()
     return values
+
+
+def _structures(
+    observations: Sequence[Observation], structure_mm: float, options: DeformationOptions
+) -> list[Appearance]:
+    """What each of several photos shows of structures of one size."""
+    if len(observations) < 2 or options.agreement_share <= 0:
+        return []
+    return [appearance_of(seen.view, structure_mm) for seen in observations]
+
+
+def _agreement(
+    observations: Sequence[Observation],
+    model: MorphableModel,
+    looks: Sequence[Appearance],
+    shapes: Sequence[Tensor],
+    structure_mm: float,
+    options: DeformationOptions,
+) -> LinearTerm:
+    """Where the photos disagree; patches of the size of the structures count once."""
+    skin = model.part_triangles(model.part_names[0])
+    weight = torch.zeros(len(observations), len(shapes[0]))
+    for row, seen, vertices in zip(weight, observations, shapes):
+        samples = sample_skin(seen.view, model, seen.coarse.code, options.face_px, vertices)
+        row[samples.ids] = samples.weight
+    patches = (vertex_area(shapes[0], skin) / (2 * structure_mm) ** 2).clamp_max(1)
+    return agreement_term(
+        [seen.view.camera for seen in observations], looks, shapes, weight * patches * options.agreement_share,
+        noise=options.agreement_noise, outlier=options.agreement_outlier, pose_error=options.pose_error,
+    )  # fmt: skip
 
 
 def _closed(openings: Openings, vertices: Tensor, base: Tensor) -> list[tuple[str, LinearTerm]]:

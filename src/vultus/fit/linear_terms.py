@@ -89,7 +89,7 @@ def photometric_term(
     jacobian = normal_jacobian(vertices, model.part_triangles(model.part_names[0]), samples.ids, turned)
     squared = (residual / noise) ** 2
     robust = 1 / (1 + squared / outlier**2) ** 2
-    area = _vertex_area(vertices, model.part_triangles(model.part_names[0]))[samples.ids].double().numpy()
+    area = vertex_area(vertices, model.part_triangles(model.part_names[0]))[samples.ids].double().numpy()
     trust = samples.weight.double().numpy() * np.minimum(area / correlation_mm**2, 1)
     modes = light_error * _smooth_functions(vertices[samples.ids])
     return LinearTerm(residual, jacobian, trust * robust / noise**2, modes)
@@ -132,7 +132,8 @@ def _smooth_functions(points: Tensor) -> np.ndarray:
     return np.stack([x, y, x * y, x**2 - y**2, x**2 + y**2 - 1], 1)
 
 
-def _vertex_area(vertices: Tensor, triangles: Tensor) -> Tensor:
+def vertex_area(vertices: Tensor, triangles: Tensor) -> Tensor:
+    """Square millimetres of surface that belong to each vertex, "v"."""
     third = triangle_normals(vertices, triangles).norm(dim=1) / 6
     area = torch.zeros(len(vertices))
     for i in range(3):

@@ -8,7 +8,7 @@ local brightness, robustly: beard, brows, glasses and spots are not explained by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..geometry.rigid import rigid_transform, rotation_from_axis_angle
 from ..geometry.view import View
 from ..model.face import FaceCode
 from ..model.morphable import MorphableModel
+from .agreement import appearance_of, disagreement
 from .photometric import PhotometricOptions, fit_light_and_albedo, sample_skin, shrunk_photo
 
 
@@ -37,6 +38,9 @@ class RefineOptions:
         noise: relative brightness error that is normal. outlier: multiples of it beyond which a pixel loses its influence.
         step_size: of the optimiser, in standard deviations of the landmarks' posterior.
         shared_error: correlation of what several photos of one person say wrongly: the albedo model errs alike each time.
+        agreement_mm: size of the structures on whose place several photos must agree, at each scale.
+        agreement: how many independent observations a face's structure is worth per pair of photos, 0 for none.
+        agreement_noise: disagreement that is normal. joint_steps: optimiser steps per scale with several photos.
     """
 
     face_px: tuple[float, ...] = (70.0, 140.0)
@@ -47,6 +51,10 @@ class RefineOptions:
     outlier: float = 2.0
     step_size: float = 0.1
     shared_error: float = 0.1
+    agreement_mm: tuple[float, ...] = (4.0, 2.0)
+    agreement: float = 100.0
+    agreement_noise: float = 0.5
+    joint_steps: int = 25
 
 
 def refine(
@@ -94,19 +102,28 @@ def refine_jointly(
     steps = [torch.zeros(len(root)) for root in unwhiten]
     for scale, face_px in enumerate(options.face_px):
         looks: dict[int, _Look] = {}
+        now: dict[int, tuple[View, FaceCode]] = {}
         for i in seen:
             view, code = _moved(views[i], codes[i], steps[i])
             if scale > 0:  # at the first scale nothing has moved yet
                 starts[i] = fit_light_and_albedo(view, model, code, photometric)
             code = replace(code, albedo=starts[i][1])
             looks[i] = _Look(view, model, code, starts[i][0], face_px, options, information)
+            now[i] = view, code
+        structure = (
+            _Structure(now, model, options, scale) if len(seen) > 1 and options.agreement > 0 else None
+        )
         optimiser = torch.optim.Adam([shared, *(alone[i] for i in seen)], lr=options.step_size)
-        for _ in range(options.steps if seen else 0):
+        steps_now = options.steps if len(seen) < 2 else min(options.steps, 1) * options.joint_steps
+        for _ in range(steps_now if seen else 0):
             optimiser.zero_grad()
-            (0.5 * (shared**2).sum()).backward()
+            energy = 0.5 * (shared**2).sum()
+            here = {i: _moved(views[i], codes[i], unwhiten[i] @ torch.cat([shared, alone[i]])) for i in seen}
             for i, look in looks.items():
-                here, shape = _moved(views[i], codes[i], unwhiten[i] @ torch.cat([shared, alone[i]]))
-                (look.energy(here.camera, shape) + 0.5 * (alone[i] ** 2).sum()).backward()
+                energy = energy + look.energy(here[i][0].camera, here[i][1]) + 0.5 * (alone[i] ** 2).sum()
+            if structure is not None:
+                energy = energy + structure.energy(here)
+            energy.backward()
             optimiser.step()
         with torch.no_grad():
             steps = [root @ torch.cat([shared, own]) for root, own in zip(unwhiten, alone)]
@@ -166,6 +183,48 @@ class _Look:
         squared = (((seen - expected) / brightness) ** 2).mean(1) / self._options.noise**2
         limit = self._options.outlier**2
         return 0.5 * (self._weight * limit * squared / (limit + squared)).sum()
+
+
+class _Structure:
+    """What all views show at one set of vertices of the face, whichever see them: where they disagree, a point is misplaced."""
+
+    def __init__(
+        self,
+        seen: Mapping[int, tuple[View, FaceCode]],
+        model: MorphableModel,
+        options: RefineOptions,
+        scale: int,
+    ):
+        sigma_mm = options.agreement_mm[min(scale, len(options.agreement_mm) - 1)]
+        candidates = model.regions["face"].nonzero().squeeze(-1)
+        generator = torch.Generator().manual_seed(1)
+        self._ids = candidates[torch.randperm(len(candidates), generator=generator)[: options.num_samples]]
+        self._looks = {i: appearance_of(view, sigma_mm) for i, (view, _) in seen.items()}
+        trust = []
+        for view, code in seen.values():
+            samples = sample_skin(view, model, code, options.face_px[scale])
+            whole = torch.zeros(len(model.mean_mm))
+            whole[samples.ids] = samples.weight
+            trust.append(whole[self._ids])
+        weight = torch.stack(trust)
+        # A point that a single view sees says nothing.
+        self._weight = weight * (weight.sum(0) - weight > 0.05)
+        self._mean = model.mean_mm[self._ids]
+        self._basis = torch.cat([model.identity_mm[:, self._ids], model.expression_mm[:, self._ids]]).flatten(
+            1
+        )
+        self._options = options
+
+    def energy(self, here: Mapping[int, tuple[View, FaceCode]]) -> Tensor:
+        """In units of independent observations."""
+        values = []
+        for i, (view, code) in here.items():
+            vertices = self._mean + (torch.cat([code.identity, code.expression]) @ self._basis).view(-1, 3)
+            values.append(self._looks[i].at(view.camera.project(vertices)[:, :2]))
+        options = self._options
+        cost = disagreement(torch.stack(values), self._weight, options.agreement_noise, options.outlier)
+        share = options.agreement * (len(values) - 1) / len(self._ids)
+        return 0.5 * share * (self._weight * cost).sum() / len(values)
 
 
 def _moved(view: View, code: FaceCode, delta: Tensor) -> tuple[View, FaceCode]:
