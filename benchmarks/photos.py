@@ -22,8 +22,8 @@ from scenes import cache_folder, recipe
 import vultus
 from vultus.detect import default_detector
 from vultus.errors import VultusError
-from vultus.fit.landmark_basis import landmark_basis
-from vultus.fit.landmarks import ExpressionPrior, LandmarkFit, fit_landmarks, pose_angles_deg
+from vultus.fit.landmark_basis import landmark_basis, pose_angles_deg
+from vultus.fit.landmarks import ExpressionPrior, LandmarkFit, fit_landmarks
 from vultus.io.images import list_images, read_image
 from vultus.stages.options import ReconstructOptions
 from vultus.stages.views import guess_focal

@@ -21,8 +21,8 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from vultus.detect.detector import PhotoDetector
-from vultus.fit.landmark_basis import LandmarkBasis
-from vultus.fit.landmarks import ExpressionPrior, LandmarkFit, LandmarkOptions, fit_landmarks, pose_angles_deg
+from vultus.fit.landmark_basis import LandmarkBasis, pose_angles_deg
+from vultus.fit.landmarks import ExpressionPrior, LandmarkFit, LandmarkOptions, fit_landmarks
 from vultus.geometry.mesh import vertex_normals
 from vultus.io.images import read_image
 from vultus.model.face import FaceCode

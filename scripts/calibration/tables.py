@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from vultus.fit.landmark_basis import gather
-from vultus.fit.landmarks import pose_angles_deg
+from vultus.fit.landmark_basis import gather, pose_angles_deg
 from vultus.geometry.closest import TriangleTree
 from vultus.model.landmarks import LandmarkTable
 

@@ -8,8 +8,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from vultus.fit.joint_landmarks import JointOptions, LandmarkView, fit_landmarks_jointly
-from vultus.fit.landmark_basis import gather, landmark_basis
-from vultus.fit.landmarks import ExpressionPrior, LandmarkOptions, pose_angles_deg
+from vultus.fit.landmark_basis import gather, landmark_basis, pose_angles_deg
+from vultus.fit.landmarks import ExpressionPrior, LandmarkOptions
 from vultus.geometry.rigid import rotation_from_pose_angles
 from vultus.model.bundled import load
 

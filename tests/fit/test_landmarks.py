@@ -7,12 +7,11 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from vultus.fit.landmark_basis import gather, landmark_basis
+from vultus.fit.landmark_basis import gather, landmark_basis, pose_angles_deg
 from vultus.fit.landmarks import (
     ExpressionPrior,
     LandmarkOptions,
     fit_landmarks,
-    pose_angles_deg,
 )
 from vultus.geometry.rigid import pose_angles, rotation_from_pose_angles
 from vultus.model.bundled import load

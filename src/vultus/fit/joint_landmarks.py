@@ -14,18 +14,10 @@ import numpy as np
 from scipy.linalg import block_diag, solve_triangular
 from scipy.spatial.transform import Rotation
 
+from .eliminate import ExpressionPrior, bounded_solve, marginal
 from .landmark_basis import LandmarkBasis
-from .landmarks import (
-    ExpressionPrior,
-    LandmarkFit,
-    LandmarkOptions,
-    Linearised,
-    bounded_solve,
-    fit_landmarks,
-    linearise,
-    marginal,
-    moved,
-)
+from .landmark_system import LandmarkFit, LandmarkOptions, Linearised, linearise
+from .landmarks import fit_landmarks, moved
 
 _SCALE_LOG_SIGMA = 0.1  # of heads against the model's mean, and of what people call a millimetre
 _ALONG = 0.1  # a landmark fit's depth is this much less certain than what lies across its line of sight

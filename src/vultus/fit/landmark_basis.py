@@ -11,6 +11,8 @@ from ..geometry.rigid import rotation_from_pose_angles
 from ..model.landmarks import LandmarkTable
 from ..model.morphable import MorphableModel
 
+FRONTAL = np.diag([1.0, -1.0, -1.0])
+
 
 @dataclass(frozen=True)
 class LandmarkBasis:
@@ -67,6 +69,16 @@ class LandmarkBasis:
         )
         parts = (self.mean_mm, *bases, self.spread_mm)
         return tuple(np.tensordot(mix, part[active], 1).astype(float) for part in parts)  # type: ignore[return-value]
+
+
+def pose_angles_deg(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Yaw, pitch, roll as :func:`vultus.geometry.rigid.pose_angles`, in numpy."""
+    r = FRONTAL @ rotation
+    return (
+        float(np.degrees(np.arcsin(np.clip(-r[2, 0], -1, 1)))),
+        float(np.degrees(np.arctan2(r[2, 1], r[2, 2]))),
+        float(np.degrees(np.arctan2(r[1, 0], r[0, 0]))),
+    )
 
 
 def bin_weight(table: LandmarkTable, yaw_deg: float, pitch_deg: float) -> np.ndarray:

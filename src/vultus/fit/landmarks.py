@@ -8,71 +8,14 @@ one inside its bounds (active set). Positions and modes depend on the pose, so t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from .eliminate import ExpressionPrior, bounded_solve
 from .landmark_basis import LandmarkBasis
-
-FRONTAL = np.diag([1.0, -1.0, -1.0])
-
-
-@dataclass(frozen=True)
-class LandmarkOptions:
-    """Knobs of :func:`fit_landmarks`.
-
-    Attributes:
-        iterations: Gauss-Newton steps with all unknowns.
-        noise_mm: detector noise on top of the table's spread.
-        correlation: how many neighbouring landmarks err together beyond the modes; their information is divided by it.
-        edge_correlation: the same for the rims of lids and lips.
-        outlier_sigma: residuals beyond this many sigmas lose their influence (Geman-McClure).
-        focal_log_sigma: how far the focal length may be from its guess; 0 keeps it.
-        identity_sigma: of the identity prior; expression_sigma: factor on the model's own.
-    """
-
-    iterations: int = 8
-    noise_mm: float = 0.5
-    correlation: float = 30.0
-    edge_correlation: float = 8.0
-    outlier_sigma: float = 10.0
-    focal_log_sigma: float = 0.25
-    identity_sigma: float = 0.6
-    expression_sigma: float = 1.0
-
-
-@dataclass(frozen=True)
-class LandmarkFit:
-    """What the landmarks say.
-
-    Attributes:
-        rotation: (3, 3) and translation: (3,), head -> camera, millimetres. focal_px.
-        identity: (k,) sigma. expression: (e,) weights. bias: (m,) coefficients of the detector's error modes.
-        weight: (l,) robust weight of each landmark in [0, 1]. residual_px: (l, 2), projection minus detection. cost: final objective.
-        normal: (7 + k + e) squared, the objective's curvature in rotation, translation, log focal length, identity and
-            expression, with the detector's bias marginalised.
-    """
-
-    rotation: np.ndarray
-    translation: np.ndarray
-    focal_px: float
-    identity: np.ndarray
-    expression: np.ndarray
-    bias: np.ndarray
-    weight: np.ndarray
-    residual_px: np.ndarray
-    normal: np.ndarray
-    cost: float
-
-
-@dataclass(frozen=True)
-class ExpressionPrior:
-    """Gaussian around zero inside bounds: sigma (e,), low (e,), high (e,)."""
-
-    sigma: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+from .landmark_system import LandmarkFit, LandmarkOptions, Linearised, linearise
 
 
 def fit_landmarks(
@@ -133,22 +76,6 @@ def _first_pose(basis, landmarks_px, principal_px, focal_px, trust) -> tuple[np.
     return best[1], best[2]
 
 
-@dataclass(frozen=True)
-class Linearised:
-    """The MAP objective around a fit: ``normal @ step = right`` over rotation, translation, log focal length, identity, expression, bias.
-
-    Attributes:
-        normal: (n, n) curvature with all priors. right: (n,) downhill. weight: (l,) robust weights.
-        reprojection_px: (l, 2). cost: of the fit that it was made around.
-    """
-
-    normal: np.ndarray
-    right: np.ndarray
-    weight: np.ndarray
-    reprojection_px: np.ndarray
-    cost: float
-
-
 def _step(
     basis, fit, landmarks_px, principal_px, focal_guess_px, prior, options, trust, *, code
 ) -> LandmarkFit:
@@ -158,93 +85,6 @@ def _step(
         return moved(fit, here, np.linalg.solve(here.normal, here.right), prior)
     first = 7 + len(fit.identity)
     return moved(fit, here, bounded_solve(here.normal, here.right, fit.expression, prior, first), prior)
-
-
-def linearise(
-    basis: LandmarkBasis,
-    fit: LandmarkFit,
-    landmarks_px: np.ndarray,
-    principal_px: np.ndarray,
-    focal_guess_px: float,
-    prior: ExpressionPrior,
-    options: LandmarkOptions,
-    trust: np.ndarray,
-    *,
-    code: bool = True,
-) -> Linearised:
-    """The objective of :func:`fit_landmarks` around a fit; without ``code`` over the pose alone."""
-    yaw_deg, pitch_deg, roll_deg = pose_angles_deg(fit.rotation)
-    response = basis.response(yaw_deg) if code else None
-    mean, identity, expression, spread = basis.at(
-        yaw_deg, pitch_deg, identity=code and response is None, expression=code
-    )
-    shape = mean
-    if code:  # before the first such step identity and expression are zero
-        shape = mean + np.tensordot(fit.expression, expression, 1)
-        if response is None:
-            shape = shape + np.tensordot(fit.identity, identity, 1)
-    turned = shape @ fit.rotation.T
-    camera = turned + fit.translation
-    depth = camera[:, 2]
-    projected = fit.focal_px * camera[:, :2] / depth[:, None]
-    cosine, sine = np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))
-    to_image = fit.focal_px / depth.mean() * np.array([[cosine, sine], [-sine, cosine]])
-    modes = basis.error_modes(yaw_deg) @ to_image.T
-    reprojection = projected + principal_px - landmarks_px
-    if response is not None:
-        response = response @ to_image.T
-        reprojection = reprojection + np.tensordot(fit.identity, response, 1)
-    residual = reprojection + np.tensordot(fit.bias, modes, 1)
-    sigma_px = fit.focal_px / depth * np.sqrt(spread**2 + options.noise_mm**2)
-    normalised = (residual**2).sum(1) / sigma_px**2 / 2
-    robust = 1 / (1 + normalised / options.outlier_sigma**2) ** 2
-    information = trust / np.where(basis.edges, options.edge_correlation, options.correlation)
-    weight = np.sqrt(information * robust) / sigma_px
-
-    num_identity, num_expression = len(fit.identity), len(fit.expression)
-    num_code = num_identity + num_expression if code else 0
-    size = 7 + num_code + (len(modes) if code else 0)
-    jacobian = np.zeros((len(shape), 2, size))
-    to_pixel = np.zeros((len(shape), 2, 3))
-    to_pixel[:, 0, 0] = to_pixel[:, 1, 1] = fit.focal_px / depth
-    to_pixel[:, :, 2] = -projected / depth[:, None]
-    x, y, z = turned.T
-    zero = np.zeros_like(x)
-    turn = np.stack([np.stack([zero, z, -y], 1), np.stack([-z, zero, x], 1), np.stack([y, -x, zero], 1)], 1)
-    jacobian[:, :, 0:3] = to_pixel @ turn
-    jacobian[:, :, 3:6] = to_pixel
-    jacobian[:, :, 6] = projected
-    if code:
-        moved = to_pixel @ fit.rotation
-        first = 7 + num_identity
-        jacobian[:, :, 7:first] = (
-            moved @ identity.transpose(1, 2, 0) if response is None else response.transpose(1, 2, 0)
-        )
-        jacobian[:, :, first : first + num_expression] = moved @ expression.transpose(1, 2, 0)
-        jacobian[:, :, 7 + num_code :] = np.moveaxis(modes, 0, -1)
-
-    precision = np.full(size, 1e-9)
-    precision[7 + num_code :] = 1.0
-    pull = np.zeros(size)
-    if options.focal_log_sigma > 0:
-        precision[6] = 1 / options.focal_log_sigma**2
-        pull[6] = precision[6] * np.log(fit.focal_px / focal_guess_px)
-    else:
-        precision[6] = 1e12
-    if code:
-        precision[7 : 7 + num_identity] = 1 / options.identity_sigma**2
-        precision[7 + num_identity : 7 + num_code] = 1 / (options.expression_sigma * prior.sigma) ** 2
-        pull[7:] = precision[7:] * np.concatenate([fit.identity, fit.expression, fit.bias])
-    weighted = (jacobian * weight[:, None, None]).reshape(-1, jacobian.shape[-1])
-    right = -(weighted.T @ (residual * weight[:, None]).ravel() + pull)
-    normal = weighted.T @ weighted + np.diag(precision)
-    cost = float(
-        (information * options.outlier_sigma**2 * normalised / (options.outlier_sigma**2 + normalised)).sum()
-        + 0.5 * (fit.bias**2).sum()
-        + 0.5 * (fit.identity**2).sum() / options.identity_sigma**2
-        + 0.5 * (fit.expression**2 / (options.expression_sigma * prior.sigma) ** 2).sum()
-    )
-    return Linearised(normal, right, robust, reprojection, cost)
 
 
 def moved(fit: LandmarkFit, here: Linearised, step: np.ndarray, prior: ExpressionPrior) -> LandmarkFit:
@@ -262,44 +102,6 @@ def moved(fit: LandmarkFit, here: Linearised, step: np.ndarray, prior: Expressio
         bias=fit.bias + step[last:] if code else fit.bias,
         weight=here.weight,
         residual_px=here.reprojection_px,
-        normal=marginal(here.normal, last if code else 7),
+        curvature=here.normal,
         cost=here.cost,
-    )
-
-
-def marginal(normal: np.ndarray, size: int) -> np.ndarray:
-    """Precision of the first ``size`` unknowns when the others are integrated out (Schur complement)."""
-    kept, rest, mixed = normal[:size, :size], normal[size:, size:], normal[:size, size:]
-    return kept - mixed @ np.linalg.solve(rest, mixed.T) if len(rest) else kept
-
-
-def bounded_solve(normal, right, expression, prior, first) -> np.ndarray:
-    """Solve ``normal @ step = right`` with the expression kept inside its bounds: those that would leave are fixed at the bound."""
-    last = first + len(expression)
-    fixed = np.zeros(len(right), bool)
-    value = np.zeros(len(right))
-    step = value
-    for _ in range(4):
-        free = ~fixed
-        step = value.copy()
-        step[free] = np.linalg.solve(
-            normal[np.ix_(free, free)], right[free] - normal[np.ix_(free, fixed)] @ value[fixed]
-        )
-        target = expression + step[first:last]
-        outside = ((target < prior.low - 1e-9) | (target > prior.high + 1e-9)) & ~fixed[first:last]
-        if not outside.any():
-            break
-        ids = first + np.flatnonzero(outside)
-        fixed[ids] = True
-        value[ids] = (np.clip(target, prior.low, prior.high) - expression)[outside]
-    return step
-
-
-def pose_angles_deg(rotation: np.ndarray) -> tuple[float, float, float]:
-    """Yaw, pitch, roll as :func:`vultus.geometry.rigid.pose_angles`, in numpy."""
-    r = FRONTAL @ rotation
-    return (
-        float(np.degrees(np.arcsin(np.clip(-r[2, 0], -1, 1)))),
-        float(np.degrees(np.arctan2(r[2, 1], r[2, 2]))),
-        float(np.degrees(np.arctan2(r[1, 0], r[0, 0]))),
     )

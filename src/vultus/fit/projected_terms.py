@@ -11,8 +11,7 @@ from ..geometry.camera import Camera
 from ..model.face import FaceCode
 from ..model.morphable import MorphableModel
 from .contour import Rim, RowExtent, rim_distance
-from .landmark_basis import LandmarkBasis
-from .landmarks import pose_angles_deg
+from .landmark_basis import LandmarkBasis, pose_angles_deg
 from .linear_terms import LinearTerm, vertex_jacobian
 from .outline import Outline
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .eliminate import ExpressionPrior
 from .joint_landmarks import LandmarkView, told
-from .landmarks import ExpressionPrior, LandmarkOptions, fit_landmarks, linearise
+from .landmark_system import LandmarkOptions, linearise
+from .landmarks import fit_landmarks
 
 _WORTH = 1.0  # of what landmarks say, as the shape fit counts it; more catches fewer strangers (benchmarks/fuse.py)
 _SIGMA = 0.6  # of identity

@@ -18,7 +18,7 @@ from ..geometry.closest import TriangleTree
 from ..geometry.rigid import Similarity, rotation_from_axis_angle, umeyama
 from ..model.face import FaceCode
 from ..model.morphable import MorphableModel
-from .landmarks import ExpressionPrior, bounded_solve
+from .eliminate import ExpressionPrior, bounded_solve
 
 SEVEN = (36, 39, 42, 45, 30, 48, 54)
 """iBUG-68 numbers of the seven points that are enough: eye corners, nose tip, mouth corners, from the image's left to its right."""
