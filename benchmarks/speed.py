@@ -1,6 +1,6 @@
-"""Time and memory of one photo, warm: detection, landmark fit, everything without texture, all files, and ten photos beside one.
+"""Time and memory of one photo, warm: detection, landmark fit, the face model alone, with all details, all files, ten photos beside one.
 
-    python benchmarks/speed.py [--photo PHOTO] [--repeats N] [--threads 2] [--save]
+    python benchmarks/speed.py [--photo PHOTO] [--repeats N] [--threads 2] [--only detect landmarks ...] [--save]
 
 Every part runs in a fresh process, warmed up once before it is timed; medians, with the least beside them, since another
 program on the machine only ever adds. The load before is printed: above one per core the numbers say little.
@@ -17,14 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from report import Report, Row, table, write
 
 PHOTO = Path(__file__).parents[1] / "src" / "vultus" / "assets" / "astronaut.jpg"
 LONG_SIDE_PX = 1024
-TASKS = ("detect", "landmarks", "shape", "files", "ten")
+TASKS = ("detect", "landmarks", "shape", "coarse_files", "detail_shape", "detail_files", "ten")
+SECONDS = (
+    ("shape", "reconstruction without texture, level coarse", "<= 1.5"),
+    ("coarse_files", "everything, all files, level coarse", "<= 4"),
+    ("detail_shape", "reconstruction without texture, level detail", ""),
+    ("detail_files", "everything, all files, level detail", "<= 10"),
+)
 
 
 def median_and_least_s(work: Callable[[], object], repeats: int) -> dict[str, float]:
@@ -64,13 +70,14 @@ def _work(task: str, image, folder: Path) -> Callable[[], object]:
     from vultus.stages.reconstruct import reconstruct
     from vultus.viewer.overlay import overlay
 
-    if task == "shape":
-        return lambda: reconstruct(image, texture_size=0)
+    level = "coarse" if task in ("shape", "coarse_files") else "detail"
+    if task.endswith("shape"):
+        return lambda: reconstruct(image, texture_size=0, level=level)
     number = 10 if task == "ten" else 1
 
     def save() -> None:
         for i in range(number):
-            found = reconstruct(image)
+            found = reconstruct(image, level=level)
             found.save(folder / str(i), overlay=overlay(found))
 
     return save
@@ -94,35 +101,45 @@ def _landmark_fit(image) -> Callable[[], object]:
     return lambda: fit_landmarks(basis, points, centre, 1.2 * LONG_SIDE_PX, prior)
 
 
-def measure(photo: Path = PHOTO, *, repeats: int = 7, threads: int = 2, ten: bool = True) -> Report:
+def measure(
+    photo: Path = PHOTO, *, repeats: int = 7, threads: int = 2, tasks: tuple[str, ...] = TASKS
+) -> Report:
     found: dict[str, dict[str, float]] = {}
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
-    for task in TASKS if ten else TASKS[:-1]:
+    for task in tasks:
         count = {"detect": 3 * repeats, "landmarks": 3 * repeats, "ten": 1}.get(task, repeats)
         command = [sys.executable, __file__, "--task", task, "--photo", str(photo), "--repeats", str(count)]
         result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         found[task] = json.loads(result.stdout.splitlines()[-1])
-    rows = []
-    for task, what, factor, unit, goal in (
-        ("detect", "detection and landmarks, 1,024 px", 1000, "ms", "<= 60"),
-        ("landmarks", "landmark fit", 1000, "ms", "<= 30"),
-        ("shape", "reconstruction without texture", 1, "s", "<= 1.5"),
-        ("files", "everything, all files", 1, "s", "<= 4"),
-    ):
-        rows.append(Row(what, factor * found[task]["median"], unit, None, goal))
-        rows.append(Row(f"{what} (least)", factor * found[task]["least"], unit))
-    rows.append(Row("peak memory", found["files"]["peak_mb"] / 1024, "GB", None, "<= 1.5"))
-    if ten:
-        rows.append(
-            Row("ten photos over one", found["ten"]["median"] / found["files"]["median"], "x", 10.0, "<= 10")
-        )
-        rows.append(
-            Row("peak memory after twenty photos", found["ten"]["peak_mb"] / 1024, "GB", None, "<= 1.5")
-        )
+    rows = (*_times(found), *_memory(found))
     notes = (
         f"{threads} threads on {os.cpu_count()} cores, {repeats} repeats after one warm-up, no import counted",
     )
-    return Report("speed", tuple(rows), notes, found)
+    return Report("speed", rows, notes, found)
+
+
+def _times(found: dict[str, dict[str, float]]) -> Iterator[Row]:
+    for task, what, factor, unit, goal in (
+        ("detect", "detection and landmarks, 1,024 px", 1000, "ms", "<= 60"),
+        ("landmarks", "landmark fit", 1000, "ms", "<= 30"),
+        *((task, what, 1, "s", goal) for task, what, goal in SECONDS),
+    ):
+        if task in found:
+            yield Row(what, factor * found[task]["median"], unit, None, goal)
+            yield Row(f"{what} (least)", factor * found[task]["least"], unit)
+    if "ten" in found and "detail_files" in found:
+        times = found["ten"]["median"] / found["detail_files"]["median"]
+        yield Row("ten photos over one", times, "x", 10.0, "<= 10")
+
+
+def _memory(found: dict[str, dict[str, float]]) -> Iterator[Row]:
+    for task, what, goal in (
+        ("coarse_files", "peak memory, level coarse", "<= 1.5"),
+        ("detail_files", "peak memory, level detail", "<= 2.5"),
+        ("ten", "peak memory after twenty photos, level detail", "<= 2.5"),
+    ):
+        if task in found:
+            yield Row(what, found[task]["peak_mb"] / 1024, "GB", None, goal)
 
 
 def main() -> None:
@@ -132,13 +149,16 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, default=PHOTO)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
         print(json.dumps(run_task(options.task, options.photo, options.repeats)))
         return
-    report = measure(options.photo, repeats=options.repeats, threads=options.threads)
+    report = measure(
+        options.photo, repeats=options.repeats, threads=options.threads, tasks=tuple(options.only)
+    )
     print(table(report))
     if options.save:
         write(report)
