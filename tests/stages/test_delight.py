@@ -13,9 +13,10 @@ from vultus.geometry.rigid import rigid_transform, rotation_from_pose_angles
 from vultus.geometry.view import View
 from vultus.model.bundled import load
 from vultus.model.face import CoarseFace
-from vultus.render.shade import linear_from_srgb
-from vultus.stages.delight import dulled, likely_exposure
-from vultus.stages.photo_evidence import texels_of
+from vultus.render.shade import linear_from_srgb, srgb_from_linear
+from vultus.stages.delight import likely_exposure
+from vultus.stages.photo_evidence import grown, texels_of
+from vultus.stages.sheen import dulled
 from vultus.stages.texture import texture
 
 SIZE = 256
@@ -109,13 +110,67 @@ def test_highlights_lose_much_of_their_excess_and_their_whiteness():
     skin = torch.tensor([0.55, 0.38, 0.30])
     usual = skin[:, None, None].expand(3, 1, 4)
     shiny, paler, dark = skin + 0.15, 1.3 * skin, 0.5 * skin
-    found = dulled(torch.stack([skin, shiny, paler, dark], 1)[:, None], usual)[:, 0].T
+    found = dulled(torch.stack([skin, shiny, paler, dark], 1)[:, None], usual, torch.zeros(1, 1, 4))[:, 0].T
     torch.testing.assert_close(found[0], skin)
     torch.testing.assert_close(found[3], dark)  # moles, stubble, shadows are none of its business
     assert 0 < found[1].mean() - skin.mean() < 0.6 * 0.15
     saturation = lambda colour: 1 - colour.min() / colour.max()  # noqa: E731
     assert saturation(found[1]) > saturation(skin) - 0.4 * (saturation(skin) - saturation(shiny))
     torch.testing.assert_close(found[2] / found[2].mean(), skin / skin.mean())  # a pale spot keeps its hue
+
+
+def test_a_bleached_cheek_gets_its_hue_back_and_a_blush_keeps_it():
+    """No brighter than usual after the light is off, but greyer, or with the red channel clipped, and lit brightly."""
+    skin = torch.tensor([0.55, 0.38, 0.30])
+    bleached = torch.lerp(skin, skin.mean().expand(3), 0.4)
+    clipped = skin * torch.tensor([0.8, 1.0, 1.0])
+    blush = skin * torch.tensor([1.15, 0.9, 0.9])
+    colours = torch.stack([bleached, clipped, blush], 1)[:, None]
+    usual = skin[:, None, None].expand(3, 1, 3)
+    hue = lambda colour: colour / colour.mean(0)  # noqa: E731
+    lit = hue(dulled(colours, usual, torch.ones(1, 1, 3)))[:, 0].T
+    torch.testing.assert_close(lit[0], hue(skin), atol=0.05, rtol=0)
+    torch.testing.assert_close(lit[1], hue(skin), atol=0.05, rtol=0)
+    torch.testing.assert_close(lit[2], hue(blush))
+    torch.testing.assert_close(dulled(colours, usual, torch.zeros(1, 1, 3)), colours)
+
+
+@pytest.fixture(scope="module")
+def mottled(model):
+    """A face of mottled skin under a spotlight on its forehead, its brows a little beside where the model has them."""
+    albedo = model.vertex_albedo(model.mean_code())
+    skin = albedo[model.regions["forehead"] & ~model.regions["brows"]].mean(0)
+    spots = torch.randn(len(albedo), 1, generator=torch.Generator().manual_seed(0))
+    albedo = (skin * (1 + 0.1 * spots)).clamp(0.02, 1)
+    albedo[torch.cdist(model.mean_mm, model.mean_mm[model.regions["brows"]]).amin(1) < 3] = 0.15 * skin
+    lamps = [Lamp(torch.tensor([0.0, -0.3, -1.0]), torch.full((3,), 0.4))]
+    view, face = portrait(model, lamps, 0.3, albedo)
+    middle = view.camera.project(model.mean_mm[model.regions["forehead"]].mean(0, keepdim=True))[0, :2]
+    pixels = torch.stack(torch.meshgrid(torch.arange(500.0), torch.arange(420.0), indexing="ij")[::-1], -1)
+    spotlight = 1 + torch.exp(-(pixels - middle).square().sum(-1) / (2 * 25.0**2))
+    image = srgb_from_linear((linear_from_srgb(view.image) * spotlight).clamp(0, 1))
+    return texture(replace(view, image=image), model, face, size=SIZE)
+
+
+def test_brightly_lit_skin_keeps_its_grain(model, mottled):
+    """Taking skin for a highlight smooths it to plastic."""
+    brows = grown(texels_of(model, model.regions["brows"], SIZE), 8)
+    inside = texels_of(model, model.regions["forehead"], SIZE) & ~brows & (mottled.observed > 0.9)
+
+    def grain(image):
+        light = linear_from_srgb(image).mean(0).clamp_min(0.01).log()
+        return (light - F.avg_pool2d(light[None], 9, 1, 4)[0])[inside].std()
+
+    assert grain(mottled.albedo) > 0.87 * grain(mottled.texture["skin"])
+
+
+def test_skin_beside_brows_does_not_glow(model, mottled):
+    """Hairs beside where the model has them are not shadow; what they darken must not brighten the skin around."""
+    brightness = linear_from_srgb(mottled.albedo).mean(0)
+    brows = texels_of(model, model.regions["brows"], SIZE)
+    beside = grown(brows, 8) & ~grown(brows, 5) & (mottled.observed > 0.9)
+    around = grown(brows, 20) & ~grown(brows, 12) & (mottled.observed > 0.9)
+    assert brightness[beside].median() < 1.05 * brightness[around].median()
 
 
 def test_exposure_is_near_white_and_near_grey():

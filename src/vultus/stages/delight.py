@@ -2,7 +2,7 @@
 
 Three things lie on the albedo of a photographed face, and each is taken off with what it can be told by: the light, as white spherical
 harmonics on the known shape; what that light does not explain (cast shadows, a harder lamp, a wrong cheek), as the slow part of the brightness
-between the photo and the albedo model; and highlights, which are brighter than the skin around them and lose most of their excess.
+between the photo and the albedo model; and highlights (:mod:`.sheen`), which are brighter and greyer than the skin around them.
 Blemishes, freckles and redness are none of these. Hues are the photo's own throughout.
 """
 
@@ -15,29 +15,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..fit.line_filter import blurred
 from ..fit.map_light import fit_map_light
-from ..fit.poisson import solve_screened_poisson, surface_conductance
 from ..geometry.light import shading
 from ..model.face import CoarseFace
 from ..render.shade import linear_from_srgb, srgb_from_linear
-from .photo_evidence import texels_of
+from .plain_skin import bearded, plain_skin, slow_part, weighted_median
+from .sheen import dulled, usual_colour
 from .skin_look import BLEND_SIZE, WORK_SIZE, SkinLook, resized
-from .skin_texture import complete, texel_area
+from .skin_texture import complete
 from .surface_colour import mirror_gain, occluded_albedo
 
 _DARKEST = 0.12  # of the median light: a photo shows nothing of skin that is darker
 _DARK_RANK, _DARKER = 0.03, 0.8  # light on the darkest skin seen, and how much less there may be elsewhere
 _SURPRISING = 0.8  # logarithm: differences in brightness that count less
 _REACH_MM = 12.0  # light varies more slowly than this where the harmonics are wrong, skin faster
-_HUE_REACH_MM = 45.0
 _MOST_UNEVEN = 1.2  # logarithm: the darkest shadow that is believed
+_BRIGHT = (
+    0.12,
+    0.45,
+)  # logarithms, over the median of the face: so brightly lit, skin may shine, and cameras bleach it
+_SOFT_TEXELS = 2.0
 _USUAL_LEVEL = 0.95  # of a white surface on the face
 _TRUST_IN_LEVEL, _TRUST_IN_HUE = 0.2, 0.15
-_SHEEN_REACH_MM = 14.0
-_PALE = 1.2  # times the skin around: what is no brighter is no highlight
-_CLEARLY_BRIGHTER, _EXCESS_KEPT = 0.2, 0.1  # than the skin around, relative to its brightness
-_HUE_RESTORED = 0.8
-_MARGIN = 4  # texels of about a millimetre around brows and lips
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
@@ -46,23 +46,19 @@ class Delighting:
     """Smooth maps "3 b b" that turn a photo into an albedo.
 
     Attributes:
-        shading: what the fitted light makes of white skin. usual: photo over shading around each texel, highlights left out.
-        plain: "1 b b" in [0, 1], skin without brows and lips, whose brightness has other reasons than sheen.
-        uneven: what to divide by once highlights are gone: shadows that the fitted light does not explain.
+        shading: what the light makes of white skin: the fitted harmonics, and what they do not explain.
+        usual: the skin's colour around each texel, without light and highlights.
+        bright: "1 b b" in [0, 1], plain skin lit so brightly that sheen may lie over a whole cheek.
     """
 
     shading: Tensor
     usual: Tensor
-    uneven: Tensor
-    plain: Tensor
+    bright: Tensor
 
     def apply(self, photo: Tensor, rows: tuple[int, int], size: int) -> Tensor:
         """Rows of a photo, "3 r s" sRGB -> albedo, "3 r s" sRGB."""
-        maps = (self.shading, self.usual, self.uneven, self.plain)
-        shade, usual, uneven, plain = (resized(part, size, rows) for part in maps)
-        unlit = linear_from_srgb(photo) / shade
-        matt = torch.lerp(unlit, dulled(unlit, usual), plain)
-        return srgb_from_linear((matt / uneven).clamp(0, 1))
+        shade, usual, bright = (resized(part, size, rows) for part in (self.shading, self.usual, self.bright))
+        return srgb_from_linear(dulled(linear_from_srgb(photo) / shade, usual, bright).clamp(0, 1))
 
 
 def skin_albedo(look: SkinLook, coarse: CoarseFace, size: int) -> Tensor:
@@ -103,7 +99,7 @@ def find_delighting(look: SkinLook, light: Tensor, albedo: Tensor, normals: Tens
         light: "3 9", of the coarse level: a start. albedo: "3 b b" linear, the model's. normals: "3 b b" unit, camera frame.
     """
     colour = linear_from_srgb(look.photo)
-    plain = look.evidence[0] * _plain_skin(look)
+    plain = look.evidence[0] * plain_skin(look)
     light = fit_map_light(colour, albedo, normals, plain, light)
     # White from all sides: the channels are fitted one by one, and where the face turns away their difference would paint the cheeks' rims.
     # Photos are white-balanced; what hue is left in the light cannot be told from the skin's.
@@ -112,11 +108,13 @@ def find_delighting(look: SkinLook, light: Tensor, albedo: Tensor, normals: Tens
     shade = shading(normals.permute(1, 2, 0), light).permute(2, 0, 1)
     shade = floor + F.softplus((shade - floor) / floor, beta=2.0) * floor
     shade = shade * likely_exposure(shade, plain)
-    unlit = colour / shade
-    usual = usual_colour(look, unlit, albedo, plain)
-    inside = _inside_plain_skin(look)
-    matt = torch.lerp(unlit, dulled(unlit, usual), inside)
-    return Delighting(shade, usual, unexplained_light(look, matt, albedo, plain), inside)
+    shade = shade * unexplained_light(look, colour / shade, albedo, plain)
+    strength = shade.mean(0).log()
+    bright = ((strength - weighted_median(strength, plain) - _BRIGHT[0]) / (_BRIGHT[1] - _BRIGHT[0])).clamp(
+        0, 1
+    )
+    bright = bright[None] * blurred(plain_skin(look)[None], _SOFT_TEXELS)
+    return Delighting(shade, usual_colour(look, colour / shade, albedo, plain, bright[0]), bright)
 
 
 def likely_exposure(shade: Tensor, plain: Tensor) -> Tensor:
@@ -144,102 +142,18 @@ def unexplained_light(look: SkinLook, lit: Tensor, albedo: Tensor, plain: Tensor
     """
     weights = lit.new_tensor(_LUMINANCE)[:, None, None]
     brightness = ((lit * weights).sum(0) + 1e-3).log() - ((albedo * weights).sum(0) + 1e-3).log()
-    level = _weighted_median(brightness, plain)
-    bearded = _bearded(look)
+    level = weighted_median(brightness, plain)
+    hairy = bearded(look)
     trust = plain
     slow = torch.zeros_like(brightness)
     for _ in range(3):
-        slow = _slow_part(look, brightness[None] - level, trust, _REACH_MM)[0]
+        slow = slow_part(look, brightness[None] - level, trust, _REACH_MM)[0]
         rest = brightness - level - slow
         sure = 1 / (1 + (rest / _SURPRISING) ** 2)
         dark_hair = 1 / (1 + ((brightness - level).clamp_max(0) / 0.25) ** 2) ** 2
-        trust = plain * sure * torch.lerp(torch.ones_like(dark_hair), dark_hair, bearded)
+        trust = plain * sure * torch.lerp(torch.ones_like(dark_hair), dark_hair, hairy)
     slow = slow.clamp(-_MOST_UNEVEN, _MOST_UNEVEN)
     return slow.exp().expand(3, -1, -1)
-
-
-def usual_colour(look: SkinLook, unlit: Tensor, albedo: Tensor, plain: Tensor) -> Tensor:
-    """The colour "3 b b" of the skin around each texel, highlights left out; the model's where nothing is seen."""
-    brightness = unlit.mean(0)
-    level = _weighted_median(brightness, plain)
-    ratio = unlit / albedo.clamp_min(0.02)
-    gain = torch.stack([_weighted_median(channel, plain) for channel in ratio]).clamp(0.05, 20)
-    albedo = albedo * gain[:, None, None]
-    share = (unlit / brightness.clamp_min(1e-3)) - albedo / albedo.mean(0).clamp_min(1e-3)
-    greyness = unlit.amin(0) / brightness.clamp_min(1e-3)
-    # Highlights are greyer than most of the skin, and brighter.
-    matt = plain / (1 + ((greyness - _weighted_median(greyness, plain)).clamp_min(0) / 0.06) ** 2) ** 2
-    trust = plain
-    found = albedo.mean(0)
-    for _ in range(3):
-        found = _slow_part(look, (unlit - albedo).mean(0)[None], trust, _SHEEN_REACH_MM)[0] + albedo.mean(0)
-        excess = (brightness - torch.minimum(found, 1.15 * level)) / level.clamp_min(0.02)
-        trust = plain / (1 + (excess.clamp_min(0) / 0.08) ** 2) ** 2
-    hue = _slow_part(look, share, matt * trust, _HUE_REACH_MM) + albedo / albedo.mean(0).clamp_min(1e-3)
-    return (found * hue).clamp_min(0.005)
-
-
-def dulled(unlit: Tensor, usual: Tensor) -> Tensor:
-    """Colours with highlights compressed: what is clearly brighter than usual keeps a tenth of the excess and gets the usual hue.
-
-    Cameras bend bright tones towards white, each in its own way: taking white off highlights leaves wrong hues, the skin around them does not.
-
-    Args:
-        unlit: "3 h w" linear, photo over shading. usual: "3 h w", the skin around each texel.
-    """
-    brightness, level = unlit.mean(0).clamp_min(1e-4), usual.mean(0).clamp_min(1e-4)
-    excess = (brightness / level - _PALE).clamp_min(0)
-    wanted = torch.where(excess > 0, level * (_PALE + _EXCESS_KEPT * excess), brightness)
-    share = _HUE_RESTORED * (excess / _CLEARLY_BRIGHTER).clamp(0, 1)
-    hue = torch.lerp(unlit / brightness, usual / level, share)
-    return wanted * hue
-
-
-def _plain_skin(look: SkinLook) -> Tensor:
-    """Texels "b b" in {0, 1} whose albedo the model knows: the face without brows, lips, nostrils and pockets."""
-    model = look.model
-    inside = (
-        texels_of(model, model.regions["face"], BLEND_SIZE)
-        if "face" in model.regions
-        else look.evidence[0] >= 0
-    )
-    for name in ("brows", "lips", "nostrils", "inner_mouth", "eye_sockets"):
-        if name in model.regions:
-            inside = inside & ~texels_of(model, model.regions[name], BLEND_SIZE)
-    return inside.to(look.photo)
-
-
-def _inside_plain_skin(look: SkinLook) -> Tensor:
-    """Plain skin a few millimetres away from what is none, softly: "1 b b" in [0, 1]."""
-    none = 1 - _plain_skin(look)[None, None]
-    near = F.max_pool2d(none, 2 * _MARGIN + 1, 1, _MARGIN)
-    return F.avg_pool2d(1 - near, 2 * _MARGIN + 1, 1, _MARGIN)[0]
-
-
-def _bearded(look: SkinLook) -> Tensor:
-    """Texels "b b" in {0, 1} where a beard may grow."""
-    model = look.model
-    found = torch.zeros(BLEND_SIZE, BLEND_SIZE, dtype=torch.bool, device=look.photo.device)
-    for name in ("mouth", "chin"):
-        if name in model.regions:
-            found = found | texels_of(model, model.regions[name], BLEND_SIZE)
-    return found.to(look.photo)
-
-
-def _slow_part(look: SkinLook, values: Tensor, weight: Tensor, reach_mm: float) -> Tensor:
-    """The smooth map "c b b" nearest to trusted values: minimises weight (x - value)^2 + reach^2 |grad x|^2 on the skin.
-
-    Where nothing is trusted it fades to zero, slowly.
-    """
-    half = lambda image: F.avg_pool2d(image[None], 2)[0]  # noqa: E731
-    position, share = half(look.position), half(weight[None])
-    small = half(values * weight) / share.clamp_min(1e-6)
-    area = texel_area(position) / reach_mm**2
-    screening = area * share[0]
-    found = solve_screened_poisson(
-        -screening * small, screening + 0.01 * area, conductance=surface_conductance(position), cycles=4
-    )
-    return F.interpolate(found[None], values.shape[1:], mode="bilinear", align_corners=False)[0]
 
 
 def _least_light(light: Tensor, plain: Tensor) -> Tensor:
@@ -253,9 +167,3 @@ def _least_light(light: Tensor, plain: Tensor) -> Tensor:
         return light.new_full((3, 1, 1), _DARKEST)
     dark, usual = chosen.quantile(_DARK_RANK, dim=1), chosen.median(1).values
     return torch.maximum(_DARKER * dark, _DARKEST * usual).clamp_min(1e-3)[:, None, None]
-
-
-def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
-    """The median of "h w" where trusted; zero if nowhere."""
-    chosen = values[weight > 0.3]
-    return chosen.median() if len(chosen) else values.new_zeros(())
