@@ -1,10 +1,13 @@
 """Baking: vertices to texels, photo to texels, and colour around islands."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from vultus.errors import BadInput
 from vultus.geometry.mesh import Topology
+from vultus.render import bake as bake_module
 from vultus.render.bake import bake, dilate, photo_pyramid, sample_photo, texel_level
 from vultus.render.shade import linear_from_srgb, srgb_from_linear
 
@@ -41,6 +44,42 @@ def test_seams_by_triangle_corners():
     assert values[0, 0, 0] == pytest.approx(0.125 + 0.125, abs=1e-5)  # 1/8 of vertex 1, 1/16 of vertex 2
     assert covered[7, 7]
     assert values[0, 7, 7] == pytest.approx(1 * 0.0625 + 0 * 0.125 + 3 * 0.8125, abs=1e-5)
+
+
+def test_what_is_kept_is_not_mistaken_for_something_else():
+    """Same texture, other triangles, size, rows, type or coordinates: as if drawn for the first time."""
+    attributes = torch.rand(4, 1, generator=torch.Generator().manual_seed(0))
+    moved = replace(SQUARE, uv=SQUARE.uv * 0.5)
+    calls = [
+        (attributes, SQUARE, BOTH, 16, None),
+        (attributes, SQUARE, BOTH[:1], 16, None),
+        (attributes, SQUARE, BOTH, 12, None),
+        (attributes, SQUARE, BOTH, 16, (4, 12)),
+        (attributes.double(), SQUARE, BOTH, 16, None),
+        (attributes, moved, BOTH, 16, None),
+    ]
+    alone = []
+    for *call, rows in calls:
+        bake_module._kept.clear()
+        alone.append(bake(*call, rows=rows))
+    bake_module._kept.clear()
+    for i in [0, 1, 2, 0, 3, 4, 5, 0, 1, 5, 4, 3, 2, 1, 0]:
+        *call, rows = calls[i]
+        for found, expected in zip(bake(*call, rows=rows), alone[i]):
+            assert torch.equal(found, expected)
+            assert found.dtype == expected.dtype
+    assert len(bake_module._kept) <= bake_module._MOST_KEPT
+    assert len({(*values.shape, str(values.dtype)) for values, _ in alone}) == 4
+
+
+def test_other_triangles_in_the_same_tensor_are_drawn_anew():
+    ids = BOTH[:1].clone()
+    first = bake(SQUARE.uv, SQUARE, ids, 16)[1]
+    ids[0] = 1
+    second = bake(SQUARE.uv, SQUARE, ids, 16)[1]
+    assert first.any()
+    assert second.any()
+    assert not (first & second).any()
 
 
 def test_no_coordinates():

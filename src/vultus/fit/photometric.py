@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,10 @@ class PhotometricOptions:
     face_px: float = 160.0
 
 
+_kept: list[tuple[weakref.ref[Tensor], tuple[tuple[int, int], int], Tensor]] = []
+_MOST_KEPT = 8
+
+
 @dataclass(frozen=True)
 class SkinSamples:
     """What the photo shows at the visible skin vertices.
@@ -54,9 +59,21 @@ def shrunk_photo(view: View, face_px: float) -> tuple[float, Tensor]:
     scale = min(
         1.0, face_px * float(view.camera.T_camera_head[2, 3]) / (FACE_WIDTH_MM * float(view.camera.focal_px))
     )
-    width, height = view.camera.resized(scale).size_px
-    small = torch.nn.functional.interpolate(view.image[None], (height, width), mode="area")
-    return scale, linear_from_srgb(small)
+    return scale, linear_from_srgb(_averaged(view.image, view.camera.resized(scale).size_px))
+
+
+def _averaged(image: Tensor, size_px: tuple[int, int]) -> Tensor:
+    """A photo "3 h w" at another size, "1 3 h w"; the last few are kept, because every round of a fit looks at the same ones.
+
+    A tensor's version says whether somebody has written to it since.
+    """
+    key = (size_px, -1 if image.is_inference() else image._version)
+    for place, known, small in _kept:
+        if place() is image and known == key and not image.is_inference():
+            return small
+    small = torch.nn.functional.interpolate(image[None], size_px[::-1], mode="area")
+    _kept[:] = [(weakref.ref(image), key, small), *_kept[: _MOST_KEPT - 1]]
+    return small
 
 
 def sample_skin(

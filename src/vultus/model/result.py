@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Reconstruction:
         """The posed camera of the photo."""
         return self.view.camera
 
-    @property
+    @cached_property
     def mesh(self) -> Mesh:
         """The head with the photo's expression at its level, head frame, millimetres."""
         return Mesh(face_vertices(self.model, self.geometry), self.model.topology)
@@ -117,7 +118,7 @@ class FusedReconstruction:
     left_out: Mapping[str, str]
     T_world_head: Tensor | None = None
 
-    @property
+    @cached_property
     def mesh(self) -> Mesh:
         """The fused head, head frame, millimetres."""
         return self.head.mesh

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import BadInput
 from ..geometry.mesh import Topology
 from .interpolate import interpolate
-from .raster import rasterize
+from .raster import Fragments, rasterize
 from .shade import linear_from_srgb, srgb_from_linear
 
 _FLAT_DEPTH = 2.0  # any constant beyond the near plane makes rasterising affine
@@ -44,19 +44,69 @@ def bake(
     """
     if topology.uv is None:
         raise BadInput("this model has no texture coordinates (topology.uv): it cannot be textured")
-    first, last = rows or (0, size)
+    found = _spread(topology, triangle_ids, size, rows or (0, size), attributes, backend)
+    values = interpolate(
+        found.fragments, found.corner, found.triangles, attributes[found.vertex_of_uv], backend=backend
+    )
+    return values[0], found.fragments.mask[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """Some triangles of a mesh laid out in their texture.
+
+    Attributes:
+        key: of what it was made, by identity. triangle_ids: which triangles.
+        vertex_of_uv: "n" the mesh's vertex at each corner. corner: "1 n 3" texels. triangles: "f 3" of corners. fragments: of them.
+    """
+
+    key: tuple[object, ...]
+    triangle_ids: Tensor
+    vertex_of_uv: Tensor
+    corner: Tensor
+    triangles: Tensor
+    fragments: Fragments
+
+
+_kept: list[_Spread] = []
+_MOST_KEPT = 4  # 20 MB each at 1,024 texels
+
+
+def _spread(
+    topology: Topology, triangle_ids: Tensor, size: int, rows: tuple[int, int], like: Tensor, backend: str
+) -> _Spread:
+    """The last few are kept: a reconstruction draws dozens of things into the same texture, and a batch does it again for every photo."""
+    key = (
+        topology.triangles,
+        topology.uv,
+        topology.uv_triangles,
+        size,
+        rows,
+        like.dtype,
+        like.device,
+        backend,
+    )
+    for found in list(_kept):
+        same = all(a is b or (not isinstance(a, Tensor) and a == b) for a, b in zip(key, found.key))
+        if same and torch.equal(found.triangle_ids, triangle_ids):
+            _kept.remove(found)
+            _kept.insert(0, found)
+            return found
+    assert topology.uv is not None
+    first, last = rows
     triangles = topology.triangles[triangle_ids]
     uv_triangles = triangles if topology.uv_triangles is None else topology.uv_triangles[triangle_ids]
     used, inverse = torch.unique(uv_triangles, return_inverse=True)
     vertex_of_uv = torch.empty(len(used), dtype=torch.int64, device=used.device)
     vertex_of_uv[inverse.reshape(-1)] = triangles.reshape(-1)
-    corner = topology.uv[used].to(attributes) * size
+    corner = topology.uv[used].to(like) * size
     corner = torch.stack(
         [corner[:, 0], corner[:, 1] - first, torch.full_like(corner[:, 0], _FLAT_DEPTH)], -1
     )[None]
     fragments = rasterize(corner, inverse, (size, last - first), backend=backend)
-    values = interpolate(fragments, corner, inverse, attributes[vertex_of_uv], backend=backend)
-    return values[0], fragments.mask[0]
+    spread = _Spread(key, triangle_ids.clone(), vertex_of_uv, corner, inverse, fragments)
+    _kept[:] = [spread, *_kept[: _MOST_KEPT - 1]]
+    return spread
 
 
 @dataclass(frozen=True)

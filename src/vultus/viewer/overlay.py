@@ -194,8 +194,8 @@ def _textured(result: Reconstruction, vertices_mm: Tensor, camera: Camera) -> Te
     if isinstance(result.face, TexturedFace):
         part = model.part_of_triangle[fragments.triangle_ids[0].clamp_min(0)]
         for name, texture in result.face.texture.items():
-            looks = sample_texture(texture, values[:, 3:])[0]
-            colour = torch.where(part == model.part_names.index(name), looks, colour)
+            here = part == model.part_names.index(name)
+            colour[:, here] = sample_texture(texture, values[:, 3:, here][:, :, None])[0, :, 0]
     return _averaged(colour, fragments.mask[0].float())
 
 
