@@ -22,6 +22,7 @@ from ..geometry.rigid import rigid_transform, rotation_from_axis_angle
 from ..geometry.view import View
 from ..model.face import FaceCode
 from ..model.morphable import MorphableModel
+from .adam import Adam
 from .agreement import appearance_of, disagreement
 from .photometric import PhotometricOptions, fit_light_and_albedo, sample_skin, shrunk_photo
 
@@ -113,18 +114,16 @@ def refine_jointly(
         structure = (
             _Structure(now, model, options, scale) if len(seen) > 1 and options.agreement > 0 else None
         )
-        optimiser = torch.optim.Adam([shared, *(alone[i] for i in seen)], lr=options.step_size)
+        optimiser = Adam([shared, *(alone[i] for i in seen)], options.step_size)
         steps_now = options.steps if len(seen) < 2 else min(options.steps, 1) * options.joint_steps
         for _ in range(steps_now if seen else 0):
-            optimiser.zero_grad()
             energy = 0.5 * (shared**2).sum()
             here = {i: _moved(views[i], codes[i], unwhiten[i] @ torch.cat([shared, alone[i]])) for i in seen}
             for i, look in looks.items():
                 energy = energy + look.energy(here[i][0].camera, here[i][1]) + 0.5 * (alone[i] ** 2).sum()
             if structure is not None:
                 energy = energy + structure.energy(here)
-            energy.backward()
-            optimiser.step()
+            optimiser.step(energy)
         with torch.no_grad():
             steps = [root @ torch.cat([shared, own]) for root, own in zip(unwhiten, alone)]
     low, high = model.expression_range.T
