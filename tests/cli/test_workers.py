@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from vultus.cli.workers import run_all
+from vultus.cli.workers import _Worker, run_all
 
 
 def work(task: str) -> str:
@@ -38,6 +38,20 @@ def test_a_dead_process_takes_only_its_own_task_with_it():
     assert exits == "exits its process ended with status 3"
     assert killed == "killed its process was killed by SIGKILL"
     assert dict(os.environ) == before
+
+
+def test_an_interrupt_while_a_process_starts_is_the_parents_business():
+    """Ctrl-C reaches every process of the group, also one that has not yet come to ignoring it."""
+    worker = _Worker(work)
+    try:
+        for _ in range(5):
+            os.kill(worker.process.pid, signal.SIGINT)
+            time.sleep(0.05)
+        worker.give("a")
+        assert worker.take() == f"a {worker.process.pid}"
+    finally:
+        worker.stop()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_closing_stops_the_processes():

@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
@@ -81,7 +81,8 @@ class _Worker(Generic[TaskT, Result]):
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        with _environment(_ONE_THREAD):
+        resource_tracker.ensure_running()  # starting it would let interrupts through again
+        with _environment(_ONE_THREAD), _interrupts_held():
             self.process.start()
         theirs.close()  # so that a dead process shows as the end of the pipe
 
@@ -117,7 +118,8 @@ class _Worker(Generic[TaskT, Result]):
 
 
 def _serve(connection: Connection, work: Callable[[TaskT], Result]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    # Ctrl-C reaches the whole group; the parent decides. (Until here interrupts were held, see _interrupts_held.)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that half-written files are removed
     sys.stdout = sys.stderr  # standard output belongs to the parent
     Thread(target=_end_with_parent, daemon=True).start()
@@ -142,6 +144,19 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Interrupts wait; a process that is started meanwhile inherits that, so that Ctrl-C finds none that is still importing."""
+    if not hasattr(signal, "pthread_sigmask"):  # not POSIX
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
