@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import jsonschema
+import pygltflib as gltf
 import pytest
 import torch
 from synthetic_model import ARKIT_NAMES, synthetic_model, synthetic_reconstruction
@@ -197,6 +198,20 @@ def test_meshes_have_the_photo_s_expression_and_one_material_per_part(folder, re
     assert [block.split()[0] for block in materials] == list(result.model.part_names)
     assert "map_Kd texture.png" in materials[0] and "map_Kd texture_teeth.png" in materials[3]
     assert "map_Kd" not in materials[4]  # the tongue has no texture
+
+
+def test_a_texture_s_opacity_reaches_every_format_and_comes_back(result, tmp_path):
+    hairs = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(1))
+    texture = {**result.face.texture, "teeth": (hairs * 255).round() / 255}
+    clear = dataclasses.replace(result, face=dataclasses.replace(result.face, texture=texture))
+    folder = save(clear, tmp_path / "clear", formats=["obj", "glb", "ply"])
+    again = load(folder, model=result.model)
+    torch.testing.assert_close(again.face.texture["teeth"], texture["teeth"], atol=1e-6, rtol=0)
+    materials = {m.name: m for m in gltf.GLTF2().load(str(folder / "face.glb")).materials}
+    assert materials["teeth"].alphaMode == "BLEND" and materials["skin"].alphaMode == "OPAQUE"
+    lines = (folder / "face.mtl").read_text().split("newmtl ")
+    assert ["map_d" in block for block in lines if block.startswith("teeth")] == [True]
+    assert "map_d" not in lines[1]
 
 
 def test_vertex_colours_are_the_texture_s_and_else_the_albedo_s(result):

@@ -103,6 +103,25 @@ def test_each_part_shows_its_own_texture(result):
         torch.testing.assert_close(front[:, y, x], torch.tensor(rgb), atol=1e-3, rtol=0)
 
 
+def test_one_sees_through_what_is_transparent(result):
+    """The photo's own lids show between lashes: an eye of glass shows what lies behind it, a half clear one both."""
+    red, green = (torch.tensor(rgb)[:, None, None] for rgb in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)))
+    vertices, camera = result.mesh.vertices, _portrait_camera(result, 0.0, PANEL)
+
+    def tip_with(opacity):
+        looks = torch.cat([green, torch.full((1, 1, 1), opacity)]).expand(4, 4, 4)
+        behind = {part: red.expand(3, 4, 4) for part in result.model.part_names}
+        face = dataclasses.replace(result.face, texture=behind | {"eye_left": looks})
+        ids = result.model.part_triangles("eye_left").unique()
+        x, y = (int(c) for c in camera.project(vertices[ids][vertices[ids, 2].argmax()][None])[0, :2])
+        return panel(overlay(dataclasses.replace(result, face=face), PANEL), 1, 1)[:, y, x]
+
+    torch.testing.assert_close(tip_with(1.0), green[:, 0, 0], atol=1e-3, rtol=0)
+    clear, half = tip_with(0.0), tip_with(0.5)
+    assert clear[1] < 0.2  # nothing of the eye, whatever is behind
+    torch.testing.assert_close(half, (clear + green[:, 0, 0]) / 2, atol=0.02, rtol=0)
+
+
 def test_without_textures_chart_regions_and_landmark_tables():
     bare = synthetic_reconstruction(textured=False, level="coarse")
     model = dataclasses.replace(synthetic_model(), chart=None, regions={}, landmarks={})

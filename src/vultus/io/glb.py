@@ -21,6 +21,7 @@ from .surfaces import Morph, Surface
 METRES_PER_MM = 1e-3
 # Perceptual roughness: skin is matt, wet things shine.
 _ROUGHNESS = {"skin": 0.55, "eye_left": 0.2, "eye_right": 0.2, "teeth": 0.35, "tongue": 0.45, "lashes": 0.8}
+_RGBA = 6
 _COMPONENTS = {1: gltf.SCALAR, 2: gltf.VEC2, 3: gltf.VEC3, 4: gltf.VEC4}
 
 
@@ -207,9 +208,17 @@ def _material(buffer: _Buffer, surface: Surface) -> gltf.Material:
         pbrMetallicRoughness=look,
         normalTexture=bumps,
         doubleSided=double_sided,
+        alphaMode=gltf.BLEND
+        if surface.texture is not None and _has_opacity(surface.texture)
+        else gltf.OPAQUE,
         alphaCutoff=None,
         emissiveFactor=[0.0, 0.0, 0.0],
     )
+
+
+def _has_opacity(encoded: bytes) -> bool:
+    """Whether an image is a PNG of RGBA: its header's colour type."""
+    return encoded.startswith(b"\x89PNG") and encoded[25] == _RGBA
 
 
 def _texture(buffer: _Buffer, encoded: bytes, name: str) -> int:

@@ -92,6 +92,19 @@ def read_image(path: str | Path, max_side_px: int | None = None) -> tuple[Tensor
         raise BadFile(f"{path}: damaged or cut short ({reason}); get the file again") from error
 
 
+def read_texture(path: str | Path) -> Tensor:
+    """Read an image that :func:`write_png` wrote: "3 h w", or "4 h w" with its opacity where the file has one.
+
+    Raises:
+        BadFile: as :func:`read_image`.
+    """
+    colours, info = read_image(path)
+    if not info.has_alpha:
+        return colours
+    with Image.open(path) as file:  # read_image has seen that it can be read, and laid it over grey
+        return torch.from_numpy(np.array(file.convert("RGBA"))).permute(2, 0, 1).float() / 255
+
+
 def image_from_array(array: np.ndarray | Tensor) -> Tensor:
     """An image held in memory -> "3 h w" float32 RGB in [0, 1].
 

@@ -28,13 +28,14 @@ class Material:
         name: of the group and the material.
         triangle_ids: "n" int64, which triangles.
         colour: sRGB in [0, 1].
-        texture: file name of the image beside the OBJ, or None.
+        texture: file name of the image beside the OBJ, or None. see_through: whether it holds opacity.
     """
 
     name: str
     triangle_ids: Tensor
     colour: tuple[float, float, float]
     texture: str | None = None
+    see_through: bool = False
 
 
 def write_obj(path: str | Path, mesh: Mesh, materials: Sequence[Material] = ()) -> None:
@@ -157,4 +158,6 @@ def _material(material: Material) -> str:
         # Viewers multiply the map by Kd, so with a map Kd is white.
         lines[2] = "Kd 1 1 1"
         lines.append(f"map_Kd {material.texture}")
+        if material.see_through:
+            lines.append(f"map_d {material.texture}")
     return "\n".join(lines) + "\n"

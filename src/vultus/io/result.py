@@ -29,7 +29,7 @@ from .document import (
 )
 from .files import atomic_directory
 from .glb import write_glb
-from .images import read_image, write_png
+from .images import read_image, read_texture, write_png
 from .level_files import ALBEDO, DENSE, NORMAL, OBSERVED, read_maps, write_dense, write_levels, write_maps
 from .obj import Material, write_obj
 from .ply import write_ply
@@ -120,7 +120,7 @@ def load(
     model = model if model is not None else load_model(str(document.get("provenance", {}).get("model")))
     try:
         names = {*(document["textures"] or {}).values(), document["observed"], document.get("albedo")}
-        images = {name: read_image(directory / Path(name).name)[0] for name in names if name}
+        images = {name: read_texture(directory / Path(name).name) for name in names if name}
         deformation_mm, displacement_mm = read_maps(directory, document)
         scheme, landmarks_px = landmarks_from(document)
         camera, provenance = camera_from(document), document["provenance"]
@@ -189,7 +189,7 @@ def vertex_colours(result: Reconstruction) -> Tensor:
         ids = topology.triangles[in_part].flatten()
         uv = topology.uv[uv_triangles[in_part].flatten()].T[None, :, None]
         # A vertex on a seam has several texels: the mean of all its corners.
-        total.index_add_(0, ids, sample_texture(texture, uv)[0, :, 0].T)
+        total.index_add_(0, ids, sample_texture(texture[:3], uv)[0, :, 0].T)
         corners.index_add_(0, ids, torch.ones_like(total[ids, :1]))
     return torch.where(corners > 0, total / corners.clamp_min(1), colours)
 
@@ -238,7 +238,9 @@ def _materials(result: Reconstruction, textures: Mapping[str, str]) -> list[Mate
         ids = (model.part_of_triangle == index).nonzero().squeeze(-1)
         if len(ids):
             red, green, blue = srgb_from_linear(albedo[model.triangles[ids].flatten()].mean(0)).tolist()
-            materials.append(Material(part, ids, (red, green, blue), textures.get(part)))
+            image = result.face.texture.get(part) if isinstance(result.face, TexturedFace) else None
+            see_through = image is not None and len(image) == 4
+            materials.append(Material(part, ids, (red, green, blue), textures.get(part), see_through))
     return materials
 
 

@@ -82,7 +82,7 @@ class TexturedFace:
 
     Attributes:
         geometry: the shape.
-        texture: part name -> "3 h w" sRGB image in that part's texture coordinates.
+        texture: part name -> "3 h w" sRGB image in that part's texture coordinates; "4 h w" with its opacity where one sees through it.
         observed: "h w" in [0, 1], how much of each skin texel comes from the photo rather than from completion.
         albedo: "3 h w" sRGB image of the skin without the photo's light; None if the photo was not delit.
     """

@@ -19,10 +19,8 @@ _SAMPLES = 96  # texels per side on which the eye is looked at
 # In iris radii: neither pupil nor limbus, and beyond the limbus.
 _IRIS_ZONE, _WHITE_ZONE = (0.42, 0.85), (1.15, 1.9)
 _WHITE_HEIGHT = 0.5  # in iris radii above and below the middle: beside the iris, where lids are far
-_IRIS_RANKS, _WHITE_RANKS = (
-    (0.25, 0.75),
-    (0.72, 0.97),
-)  # without lashes, shadows (dark) and highlights (bright)
+# Without highlights, and without the lids' shadow on the white. A cornea mirrors windows and faces over half of the iris: the darker half is the eye's.
+_IRIS_RANKS, _WHITE_RANKS = (0.05, 0.55), (0.72, 0.97)
 _ENOUGH_PX = 25.0
 _IRIS_LANDMARK = {"eye_right": 468, "eye_left": 473}  # of MediaPipe's 478
 _BRIGHTEST_WHITE = 0.75

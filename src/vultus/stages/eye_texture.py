@@ -30,16 +30,20 @@ def eye_texture(model: MorphableModel, part: str, colour: EyeColour, size: int =
     relative = radius / iris_radius(model, part)
     noise = torch.Generator().manual_seed(_SEED + model.part_names.index(part))
     fibres = _fibres(relative, angle, noise)
-    iris = _iris(relative, fibres, colour.iris)
+    shadow = _lid_shadow(radius, angle)
+    iris = _iris(relative, fibres, colour.iris, shadow)
     white = _white(relative, angle, colour.white, noise)
     inside = 1 - _step(relative, 0.97, 1.05)
     image = torch.lerp(white, iris, inside)
-    image = image * _lid_shadow(radius, angle)
+    image = image * shadow
     return srgb_from_linear(F.avg_pool2d(image[None], 2)[0]).clamp(0, 1)
 
 
-def _iris(relative: Tensor, fibres: Tensor, colour: Tensor) -> Tensor:
-    """Linear RGB: lighter and warmer around the pupil (collarette), streaked, dark towards the limbus; black pupil."""
+def _iris(relative: Tensor, fibres: Tensor, colour: Tensor, shadow: Tensor) -> Tensor:
+    """Linear RGB: lighter and warmer around the pupil (collarette), streaked, dark towards the limbus; black pupil.
+
+    The colour was measured in the lids' shadow "h w", which will be laid over the iris again: it is taken off here.
+    """
     collarette = torch.exp(-(((relative - 0.50) / 0.10) ** 2))
     shade = (0.92 + 0.55 * fibres) * (1 + 0.18 * collarette)
     shade = shade * (1 - 0.62 * _step(relative, 0.80, 1.0)) * (1 - 0.25 * _step(-relative, -0.46, -0.38))
@@ -47,7 +51,7 @@ def _iris(relative: Tensor, fibres: Tensor, colour: Tensor) -> Tensor:
     tint = 1 + (warm - 1) * (0.8 * collarette)
     zone = (relative > 0.45) & (relative < 0.85)
     iris = colour[:, None, None] * shade.clamp_min(0.25) * tint
-    iris = iris * (colour / iris[:, zone].mean(1).clamp_min(1e-5))[:, None, None]
+    iris = iris * (colour / (iris * shadow)[:, zone].mean(1).clamp_min(1e-5))[:, None, None]
     pupil = 0.05 * colour[:, None, None] + 0.002
     return torch.lerp(pupil.expand_as(iris), iris, _step(relative, PUPIL - 0.025, PUPIL + 0.025))
 
@@ -84,8 +88,8 @@ def _white(relative: Tensor, angle: Tensor, colour: Tensor, noise: torch.Generat
 def _lid_shadow(radius: Tensor, angle: Tensor) -> Tensor:
     """How much light passes the lids: less from above, a little less from below and towards the corners."""
     right, down = radius * torch.cos(angle), radius * torch.sin(angle)
-    above, below = _step(-down, 0.02, 0.20), _step(down, 0.10, 0.24)
-    return (1 - 0.50 * above) * (1 - 0.22 * below) * (1 - 0.30 * _step(right.abs(), 0.16, 0.36))
+    above, below = _step(-down, 0.01, 0.14), _step(down, 0.10, 0.24)
+    return (1 - 0.68 * above) * (1 - 0.22 * below) * (1 - 0.30 * _step(right.abs(), 0.16, 0.36))
 
 
 def _step(x: Tensor, low: float, high: float) -> Tensor:

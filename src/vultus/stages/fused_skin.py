@@ -91,7 +91,7 @@ def fuse_texture(
     own = merge(unlit, normals, size, None)
     albedo = completed_albedo(seen, coarse, own.small, own.rows, size)
     textures = {model.part_names[0]: skin}
-    textures |= part_textures(fitted[reference].view, model, coarse, vertices, buffer, skin)
+    textures |= part_textures(fitted[reference].view, model, coarse, vertices, buffer)
     covered = merged.evidence[0] > 0
     shares = merged.shares[:, covered].mean(1) if bool(covered.any()) else merged.shares.sum((1, 2))
     return TexturedFace(face, textures, observed, albedo), [float(share) for share in shares]

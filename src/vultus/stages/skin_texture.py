@@ -20,6 +20,7 @@ _TONE_REACH_MM = 80.0  # along the skin: how far beyond the photo its local colo
 _ANCHOR = (
     0.3  # the same for mouth and eye sockets, whose colour has nothing to do with the skin's beside them
 )
+_OWN_TONE = 0.4  # of mouth and eye sockets, the rest is the skin's: the rims of its lids show
 _TURNING = 0.75  # cosine to the camera below which the cheek begins to turn away
 _CYCLES = 6
 
@@ -91,12 +92,12 @@ def complete(
     small = F.avg_pool2d(torch.cat([model_map, gain_map]), WORK_SIZE // BLEND_SIZE)
     small_model, gain = small.split(3)
     tone = common_tone(photo, small_model, look.evidence[0], look.facing[0])
-    small_model = small_model * torch.lerp(tone, torch.ones_like(tone), look.pocket)
+    small_model = small_model * torch.lerp(tone, torch.ones_like(tone), _OWN_TONE * look.pocket)
     screening = _ANCHOR * look.pocket[0] + texel_area(look.position) / _TONE_REACH_MM**2
     small_sources = _combine(photo, look.evidence, small_model, gain, mirrorable)
     correction = seam_correction(small_sources, screening, surface_conductance(look.position))
     pocket = resized(look.pocket, WORK_SIZE, (0, WORK_SIZE))
-    model_map = model_map * torch.lerp(tone, torch.ones_like(tone), pocket)
+    model_map = model_map * torch.lerp(tone, torch.ones_like(tone), _OWN_TONE * pocket)
 
     texture = photo.new_empty(3, size, size)
     observed = photo.new_empty(size, size)

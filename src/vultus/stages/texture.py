@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.mesh import vertex_normals
@@ -12,19 +11,17 @@ from ..model.deformation import face_vertices
 from ..model.face import CoarseFace, Geometry, TexturedFace
 from ..model.morphable import MorphableModel
 from ..render.bake import bake, dilate
-from ..render.shade import linear_from_srgb
 from .deformed import Realign
 from .delight import skin_albedo
 from .eye_colour import measure_eye, share_colour
 from .eye_texture import eye_texture
-from .mouth_and_lashes import lash_texture, mouth_texture, plain_texture
-from .photo_evidence import DepthBuffer, depth_buffer, texels_of
+from .lash_texture import lash_texture
+from .mouth_texture import mouth_texture, plain_texture
+from .photo_evidence import DepthBuffer, depth_buffer
 from .realign import realignment_flow, warp_by_flow
 from .skin_look import look_at_skin
 from .skin_texture import skin_texture
 from .surface_colour import model_colour, white_exposure
-
-_LOOK_SIZE = 128
 
 
 def texture(
@@ -67,17 +64,17 @@ def texture(
                 )
                 skin, observed = both[:3], both[3]
         albedo = skin_albedo(look, coarse, size) if delight else None
-        textures = {model.part_names[0]: skin} | part_textures(view, model, coarse, vertices, buffer, skin)
+        textures = {model.part_names[0]: skin} | part_textures(view, model, coarse, vertices, buffer)
         return TexturedFace(face, textures, observed, albedo)
 
 
 def part_textures(
-    view: View, model: MorphableModel, coarse: CoarseFace, vertices: Tensor, buffer: DepthBuffer, skin: Tensor
+    view: View, model: MorphableModel, coarse: CoarseFace, vertices: Tensor, buffer: DepthBuffer
 ) -> dict[str, Tensor]:
-    """Textures of everything but the skin: eyes, teeth, tongue, lashes.
+    """Textures of everything but the skin: eyes, teeth, tongue, lashes; these alone have a fourth channel, their opacity.
 
     Args:
-        vertices: "v 3" of the view, head frame. buffer: of these. skin: the skin's texture.
+        vertices: "v 3" of the view, head frame. buffer: of these.
     """
     textures: dict[str, Tensor] = {}
     normals = vertex_normals(view.camera.to_camera(vertices), model.triangles)
@@ -93,7 +90,7 @@ def part_textures(
         elif part in ("teeth", "tongue"):
             textures[part] = mouth_texture(view, model, vertices, part, colours, buffer)
         elif part == "lashes":
-            textures[part] = lash_texture(model, part, _lid_colour(model, skin), exposure)
+            textures[part] = lash_texture(model, part, exposure)
         else:
             textures[part] = plain_texture(model, part, colours)
     return textures
@@ -105,12 +102,3 @@ def _flow(view: View, model: MorphableModel, unmoved: Tensor, vertices: Tensor, 
     projected = torch.cat([view.camera.project(points)[:, :2] for points in (unmoved, vertices)], 1)
     before, after = dilate(*bake(projected, model.topology, skin, size)).split(2)
     return realignment_flow(before, after)
-
-
-def _lid_colour(model: MorphableModel, skin: Tensor) -> Tensor:
-    """The mean colour "3" of the skin around the eyes, linear."""
-    around = model.regions.get("eyes")
-    if around is None:
-        return linear_from_srgb(skin).mean((1, 2))
-    small = F.interpolate(skin[None], (_LOOK_SIZE, _LOOK_SIZE), mode="bilinear", antialias=True)[0]
-    return linear_from_srgb(small[:, texels_of(model, around, _LOOK_SIZE)]).mean(1)

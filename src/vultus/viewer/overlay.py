@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 
 from ..geometry.camera import Camera
 from ..geometry.chart_map import detailed_normals, unit
@@ -22,8 +22,8 @@ from ..render import raster
 from ..render.bake import bake, dilate
 from ..render.interpolate import interpolate as interpolate_attributes
 from ..render.shade import sample_texture, srgb_from_linear
+from .textured_head import SAMPLES, averaged, textured_head
 
-_SAMPLES = 2  # drawn this much larger and averaged, against jagged edges
 _MARGIN = 1.35  # panels show this much more than the face
 _DISTANCE_MM = 900.0  # of the virtual cameras: a portrait's perspective
 _BACKGROUND = 0.11  # sRGB grey
@@ -101,7 +101,7 @@ def _recoloured(result: Reconstruction, albedo: Tensor) -> Reconstruction:
 def _shape(result: Reconstruction, face: Geometry, camera: Camera) -> Tensor:
     """One level's shape in grey, wrinkles in its normals: premultiplied sRGB and coverage "4 h w"."""
     model = result.model
-    drawn = camera.resized(_SAMPLES)
+    drawn = camera.resized(SAMPLES)
     position = drawn.to_camera(face_vertices(model, face))
     vertices_px = drawn.project_camera(position)[None]
     triangles = model.triangles
@@ -117,7 +117,7 @@ def _shape(result: Reconstruction, face: Geometry, camera: Camera) -> Tensor:
         normals = unit(normals + turned * (values[0, 5] > 0.999))
     shade = _CLAY * shading(normals.permute(1, 2, 0), _studio_light()).permute(2, 0, 1)
     mask = fragments.mask[0].float()
-    return _averaged(srgb_from_linear(shade.clamp(0, 1)), mask)
+    return averaged(srgb_from_linear(shade.clamp(0, 1)), mask)
 
 
 def _turned_normals(model: MorphableModel, position: Tensor, displacement_mm: Tensor) -> Tensor:
@@ -173,36 +173,14 @@ def _crop(result: Reconstruction, panel_px: int) -> tuple[Tensor, Camera]:
 
 
 def _textured(result: Reconstruction, vertices_mm: Tensor, camera: Camera) -> Tensor:
-    """The head as its textures show it, unlit because they hold the photo's light: premultiplied sRGB and coverage "4 h w"."""
-    model, topology = result.model, result.model.topology
-    drawn = camera.resized(_SAMPLES)
-    # Every triangle gets corners of its own, so that a vertex may have several texture coordinates.
-    corners = topology.triangles.flatten()
-    vertices_px = drawn.project(vertices_mm)[corners][None]
-    triangles = torch.arange(len(corners)).reshape(-1, 3)
-    albedo = model.vertex_albedo(result.coarse.code)
-    light = _studio_light()
-    if not isinstance(result.face, TexturedFace):
-        albedo = albedo * shading(vertex_normals(drawn.to_camera(vertices_mm), topology.triangles), light)
-    uv = torch.zeros(len(corners), 2)
-    if topology.uv is not None:
-        uv_triangles = topology.triangles if topology.uv_triangles is None else topology.uv_triangles
-        uv = topology.uv[uv_triangles.flatten()]
-    fragments = raster.rasterize(vertices_px, triangles, drawn.size_px)
-    values = interpolate_attributes(fragments, vertices_px, triangles, torch.cat([albedo[corners], uv], -1))
-    colour = srgb_from_linear(values[0, :3].clamp(0, 1))
-    if isinstance(result.face, TexturedFace):
-        part = model.part_of_triangle[fragments.triangle_ids[0].clamp_min(0)]
-        for name, texture in result.face.texture.items():
-            here = part == model.part_names.index(name)
-            colour[:, here] = sample_texture(texture, values[:, 3:, here][:, :, None])[0, :, 0]
-    return _averaged(colour, fragments.mask[0].float())
+    """The head with its textures, or lit where it has none: premultiplied sRGB and coverage "4 h w"."""
+    return textured_head(result, vertices_mm, camera, _studio_light())
 
 
 def _clay(result: Reconstruction, vertices_mm: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
     """The shape in grey under a studio light, and its visible edges; both premultiplied sRGB and coverage "4 h w"."""
     triangles = result.model.triangles
-    drawn = camera.resized(_SAMPLES)
+    drawn = camera.resized(SAMPLES)
     position = drawn.to_camera(vertices_mm)
     vertices_px = drawn.project_camera(position)
     shade = _CLAY * shading(vertex_normals(position, triangles), _studio_light())
@@ -218,7 +196,7 @@ def _clay(result: Reconstruction, vertices_mm: Tensor, camera: Camera) -> tuple[
     # Thin enough that the photo shows through where triangles are but a few pixels wide.
     line = 0.55 * mask * (0.9 - distance_px.amin(0)).clamp(0, 1)
     lines = torch.tensor(_LINES)[:, None, None].expand(3, *line.shape)
-    return _averaged(srgb_from_linear(colour.clamp(0, 1)), mask), _averaged(lines, line)
+    return averaged(srgb_from_linear(colour.clamp(0, 1)), mask), averaged(lines, line)
 
 
 def _studio_light() -> Tensor:
@@ -255,11 +233,6 @@ def _dots(image: Tensor, points_px: Tensor, radius_px: float, colour: tuple[floa
     coverage.scatter_reduce_(0, index, (radius_px + 0.5 - distance_px).clamp(0, 1)[inside], "amax")
     alpha = coverage.reshape(1, height, width)
     return (1 - alpha) * image + alpha * torch.tensor(colour)[:, None, None]
-
-
-def _averaged(colour: Tensor, coverage: Tensor) -> Tensor:
-    """Premultiply "3 h w" by coverage "h w" and average the samples of each pixel: "4 h w"."""
-    return avg_pool2d(torch.cat([colour * coverage, coverage[None]]), _SAMPLES)
 
 
 def _over(rgba: Tensor, background: Tensor) -> Tensor:

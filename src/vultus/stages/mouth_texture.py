@@ -1,12 +1,9 @@
-"""Teeth, tongue, lashes and whatever other small parts a model has: plain colours of the model, a little drawing."""
+"""Teeth, tongue and whatever other small parts a model has: plain colours of the model, a little drawing."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ..geometry.view import View
@@ -27,7 +24,6 @@ _TEETH_MM = (
     46.0,
 )  # upper gaps along the arch from the middle (Wheeler's Dental Anatomy)
 _ARCH_RADIUS_MM = 26.0
-_NUM_LASHES = 44
 
 
 def mouth_texture(
@@ -48,42 +44,6 @@ def mouth_texture(
     if part == "teeth":
         image = image * _brightness_in_photo(view, image, position, covered, buffer) * _gaps(mean)
     return dilate(srgb_from_linear(image), covered).clamp(0, 1)
-
-
-def lash_texture(model: MorphableModel, part: str, skin_colour: Tensor, exposure: Tensor) -> Tensor:
-    """Lashes "3 s s" sRGB: dark at the root, strokes that thin out into the colour of the lid "3" (linear) towards the tips."""
-    triangle_ids = _triangles_of(model, part)
-    used = torch.unique(model.triangles[triangle_ids])
-    mean = model.mean_mm
-    sheet = _sheets(model.triangles[triangle_ids], len(mean))
-    centres = [
-        mean[model.part_triangles(eye).reshape(-1)].mean(0) for eye in model.part_names if "eye_" in eye
-    ]
-    offset = mean
-    if centres:
-        of_left = (mean[:, :1] > 0) == (centres[0][0] > 0)
-        offset = mean - torch.where(of_left, centres[0], centres[-1])
-    distance = offset.norm(dim=-1, keepdim=True)
-    along = torch.zeros_like(distance)
-    for ids in (used[sheet[used] == k] for k in torch.unique(sheet[used])):
-        low, high = distance[ids].amin(), distance[ids].amax()
-        along[ids] = (distance[ids] - low) / (high - low).clamp_min(1e-3)
-    baked, covered = bake(torch.cat([along, offset], -1), model.topology, triangle_ids, SMALL_SIZE)
-    along = baked[0].clamp(0, 1)
-    angle = torch.atan2(baked[2], baked[1])
-    stroke = 0.5 + 0.5 * torch.cos(_NUM_LASHES * angle + 3 * torch.sin(7 * angle) * along)
-    dark = ((1.15 - 1.6 * along) + 0.9 * (stroke - 0.35) * along).clamp(0, 1)
-    dark = dark * (1 - ((along - 0.75) / 0.25).clamp(0, 1))
-    hair = model.vertex_albedo(model.mean_code(mean.dtype))[used].mean(0) * exposure
-    image = torch.lerp(skin_colour[:, None, None].expand(3, *dark.shape), hair[:, None, None], dark)
-    return dilate(srgb_from_linear(image), covered).clamp(0, 1)
-
-
-def _sheets(triangles: Tensor, num_vertices: int) -> Tensor:
-    """Which connected sheet each vertex "v" belongs to: upper and lower lashes differ in length."""
-    ends = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).cpu().numpy()
-    graph = sparse.coo_matrix((np.ones(len(ends)), ends.T), shape=(num_vertices, num_vertices))
-    return torch.from_numpy(connected_components(graph, directed=False)[1]).to(triangles)
 
 
 def plain_texture(model: MorphableModel, part: str, colours: Tensor) -> Tensor:
