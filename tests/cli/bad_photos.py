@@ -75,22 +75,26 @@ def not_a_number(path: Path) -> None:
     Image.fromarray(grey).save(path)
 
 
-# file name -> how to make it; the first letters say what must come of it
-WORKS: dict[str, Callable[[Path], object]] = {
+# file name -> how to make it; the dictionary says what must come of it
+SCENES: dict[str, Callable[[Path], object]] = {
     "plain.jpg": lambda path: path.write_bytes(sample_photo().read_bytes()),
     "two_faces.png": two_faces,
     "face_of_40_px.png": lambda path: face_of(40).save(path),
     "upside_down.png": lambda path: sample().transpose(Image.Transpose.ROTATE_180).save(path),
     "on_its_side.png": lambda path: sample().transpose(Image.Transpose.ROTATE_90).save(path),
-    "exif_rotated.jpg": exif_rotated,
     "grey.png": lambda path: sample().convert("L").save(path),
+    "very_wide.jpg": very_wide,
+}
+# The same scene, stored otherwise.
+FORMATS: dict[str, Callable[[Path], object]] = {
+    "exif_rotated.jpg": exif_rotated,
     "sixteen_bit.png": sixteen_bit,
     "cmyk.jpg": lambda path: sample().convert("CMYK").save(path, quality=95),
     "transparent.png": transparent,
     "palette.gif": lambda path: sample().convert("P", palette=Image.Palette.ADAPTIVE).save(path),
     "modern.webp": lambda path: sample().save(path, quality=90),
-    "very_wide.jpg": very_wide,
 }
+WORKS = SCENES | FORMATS
 FAILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no_face.png": (no_face, "no face"),
     "black.png": (lambda path: Image.new("RGB", (400, 300)).save(path), "no face"),
