@@ -17,9 +17,9 @@ demo: $(VENV)/.installed
 	@echo "Open      $(CURDIR)/demo/astronaut/face.glb   (Blender, three.js, model-viewer)"
 	@echo "Your own: $(BIN)/vultus reconstruct PHOTO... -o OUT"
 
-# What needs no data beside the repository, in under three minutes.
+# What needs no data beside the repository, in under three minutes on two cores; a file stays in one process, with what its tests share.
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -m "not shared"
+	@$(BIN)/python -m pytest -m "not shared" -n 2 --dist loadfile --no-loadscope-reorder
 
 # What needs ../shared.
 test-shared: $(VENV)/.installed-dev

@@ -16,6 +16,7 @@ from bad_photos import FAILS, FORMATS, SCENES, WORKS, face_of
 import vultus as package
 from vultus.geometry.rigid import pose_angles, rotation_from_pose_angles
 
+pytestmark = pytest.mark.slow
 QUICK = ("--formats", "obj", "--texture-size", "128", "--displacement-size", "64")
 # For what is over once the photo is read, or does not depend on what is in it.
 COARSE = ("--formats", "obj", "--texture-size", "0", "--level", "coarse")

@@ -16,6 +16,7 @@ from vultus.cli.assets import LIST, listing
 from vultus.cli.doctor import sample_photo
 from vultus.stages.options import ReconstructOptions
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 SLOW_STAGE = """

@@ -19,6 +19,7 @@ from vultus.model.bundled import load
 from vultus.render.shade import over, render, srgb_from_linear
 from vultus.viewer.fused_sheet import fused_sheet
 
+pytestmark = pytest.mark.slow
 SIZE, FOCAL, DISTANCE = 480, 900.0, 800.0
 SMALL = {"texture_size": 128, "displacement_size": 64}
 
