@@ -9,6 +9,7 @@ import torch
 
 from ..fit.landmark_basis import LandmarkBasis, landmark_basis
 from ..fit.landmarks import ExpressionPrior, LandmarkFit, LandmarkOptions, fit_landmarks
+from ..fit.opening_width import fit_openings
 from ..fit.photometric import PhotometricOptions
 from ..fit.refine import RefineOptions, refine
 from ..geometry.rigid import rigid_transform
@@ -53,7 +54,7 @@ def fit_coarse(
     posed = posed_by(view, found)
     code = FaceCode(_float(found.identity), _float(found.expression), torch.zeros(len(model.albedo)))
     posed, code, light, cost = refine(posed, model, code, found.normal, options.photometric, options.refine)
-    face = CoarseFace(code, posed.camera.T_camera_head, light)
+    face = CoarseFace(fit_openings(posed, model, code), posed.camera.T_camera_head, light)
     return posed, face, landmark_report(found, trust, view, {"landmarks": found.cost, "photometric": cost})
 
 

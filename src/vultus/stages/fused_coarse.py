@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..fit.joint_landmarks import JointFit, JointOptions, LandmarkView, fit_landmarks_jointly
+from ..fit.opening_width import fit_openings
 from ..fit.photometric import PhotometricOptions
 from ..fit.refine import RefineOptions, refine_jointly
 from ..fit.same_person import agreement, identity_evidence
@@ -89,7 +90,7 @@ def fit_coarse_jointly(
     )
     result = []
     for person, known, fit, (view, code, light, cost) in zip(persons, seen, joint.fits, refined):
-        coarse = CoarseFace(code, view.camera.T_camera_head, light)
+        coarse = CoarseFace(fit_openings(view, model, code), view.camera.T_camera_head, light)
         costs = {"landmarks": fit.cost, "photometric": cost}
         result.append(FittedView(person, view, coarse, landmark_report(fit, known.trust, person.view, costs)))
     return result, joint
