@@ -19,7 +19,7 @@ def test_example_runs(example, tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -17,6 +17,7 @@ import vultus as package
 from vultus.geometry.rigid import pose_angles, rotation_from_pose_angles
 
 pytestmark = pytest.mark.slow
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}  # others run beside it
 QUICK = ("--formats", "obj", "--texture-size", "128", "--displacement-size", "64")
 # For what is over once the photo is read, or does not depend on what is in it.
 COARSE = ("--formats", "obj", "--texture-size", "0", "--level", "coarse")
@@ -68,10 +69,8 @@ def reconstructed(folder: Path, names: list[str], *options: object) -> Batch:
     return Batch(folder / "out", result.returncode, result.stderr, by_name)
 
 
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, env={**os.environ, **environment}, check=False
-    )
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=ONE_THREAD, check=False)
 
 
 def command(*arguments: object) -> list[str]:
@@ -177,7 +176,7 @@ def test_two_runs_on_the_same_folder(tmp_path):
         "reconstruct", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", *COARSE
     )
     processes = [
-        subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ONE_THREAD)
         for _ in range(2)
     ]
     for process in processes:
