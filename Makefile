@@ -18,8 +18,9 @@ demo: $(VENV)/.installed
 	@echo "Your own: $(BIN)/vultus reconstruct PHOTO... -o OUT"
 
 # What needs no data beside the repository, in under three minutes on two cores; a file stays in one process, with what its tests share.
+# One thread each is said here because plugins of pytest load numpy, which reads it, before tests/conftest.py can say it.
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -m "not shared" -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not shared" -n 2 --dist loadfile --no-loadscope-reorder
 
 # What needs ../shared.
 test-shared: $(VENV)/.installed-dev
