@@ -188,3 +188,25 @@ def test_nothing_seen_gives_the_model_s_albedo(model):
     assert torch.isfinite(found.albedo).all()
     assert 0.2 < found.albedo.mean() < 0.8
     assert texture(blind, model, face, size=64, delight=False).albedo is None
+
+
+def test_a_beard_does_not_darken_the_skin_that_the_photo_does_not_show(model):
+    """Dark jaws and a dark fringe end where they are seen to end; nothing of them spreads over neck and forehead."""
+    code = model.mean_code()
+    albedo = torch.full_like(model.vertex_albedo(code), 0.4)
+    chin = model.mean_mm[model.regions["mouth"], 1].mean()
+    bearded = (model.regions["chin"] | model.regions["cheeks"]) & (model.mean_mm[:, 1] < chin)
+    albedo[bearded] = 0.02
+    view, face = portrait(model, [Lamp(torch.tensor([0.0, -0.3, -1.0]), torch.full((3,), 0.4))], 0.4, albedo)
+    dark = linear_from_srgb(view.image).mean(0) < 0.15
+    view = replace(view, skin_mask=view.skin_mask & ~dark)
+    found = texture(view, model, face, size=SIZE, delight=False)
+    light = linear_from_srgb(found.texture["skin"]).mean(0)
+    shown = texels_of(model, bearded, SIZE) & (found.observed > 0.9)
+    forehead = texels_of(model, model.regions["forehead"], SIZE) & (found.observed > 0.9)
+    below = texels_of(
+        model, model.mean_mm[:, 1] < model.mean_mm[model.regions["chin"], 1].quantile(0.1), SIZE
+    )
+    beside = grown(shown, 24) & ~grown(shown, 12) & below & (found.observed == 0)
+    assert light[shown].median() < 0.15 * light[forehead].median()  # the beard itself is there
+    assert light[beside].median() > 0.5 * light[forehead].median()

@@ -14,7 +14,7 @@ from ..geometry.view import View
 from ..model.morphable import MorphableModel
 from ..render.bake import PhotoPyramid, bake, dilate, photo_pyramid, sample_photo
 from ..render.visible import facing
-from .photo_evidence import DepthBuffer, observed_weight
+from .photo_evidence import DepthBuffer, observed_weight, sample_mask
 
 WORK_SIZE = 512
 """Texels per side on which visibility is decided; weights and the blending live on half of it."""
@@ -30,6 +30,7 @@ class SkinLook:
     Attributes:
         view, model: what is looked at.
         triangle_ids: "f" of the skin. camera_mm: "v 3" all vertices, camera frame. normals: "v 3" unit, camera frame.
+        hair: "1 b b" in [0, 1], where what the photo shows on the face is no skin: brows and beard, nothing that goes on beyond them.
         evidence: "1 b b" in [0, 1], trust in the photo. photo: "3 b b" sRGB, meaningless without evidence.
         position: "3 b b" camera frame, mm. facing: "1 b b", cosine to the camera. pocket: "1 b b", inside the head.
         pyramid: the photo at falling resolutions.
@@ -41,6 +42,7 @@ class SkinLook:
     camera_mm: Tensor
     normals: Tensor
     evidence: Tensor
+    hair: Tensor
     photo: Tensor
     position: Tensor
     facing: Tensor
@@ -69,10 +71,11 @@ def look_at_skin(view: View, model: MorphableModel, vertices: Tensor, buffer: De
     evidence = observed_weight(view, model, buffer, texels_px, values[3], covered)
     small = F.avg_pool2d(torch.cat([texels_px[:2], values]), WORK_SIZE // BLEND_SIZE)
     small_px, position, small_facing, pocket = small.split([2, 3, 1, 1])
+    hair = (1 - sample_mask(view.skin_mask, small_px)) * (evidence > 0)
     pyramid = photo_pyramid(view.image, small_px, evidence[0] > 0)
     photo = sample_photo(pyramid, small_px)
     return SkinLook(
-        view, model, skin, camera_mm, normals, evidence, photo, position, small_facing, pocket, pyramid
+        view, model, skin, camera_mm, normals, evidence, hair, photo, position, small_facing, pocket, pyramid
     )
 
 

@@ -23,6 +23,8 @@ _ANCHOR = (
 _OWN_TONE = 0.4  # of mouth and eye sockets, the rest is the skin's: the rims of its lids show
 _TURNING = 0.75  # cosine to the camera below which the cheek begins to turn away
 _CYCLES = 6
+_SOFT_HAIR = 0.2, 0.5  # trust in the photo over which hair sets in
+_LEAK = 0.003  # of what flows between texels of skin, between those of hair
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,11 @@ def complete(
     """
     small = F.avg_pool2d(torch.cat([model_map, gain_map]), WORK_SIZE // BLEND_SIZE)
     small_model, gain = small.split(3)
-    tone = common_tone(photo, small_model, look.evidence[0], look.facing[0])
+    tone = common_tone(photo, small_model, (look.evidence * (1 - look.hair))[0], look.facing[0])
     small_model = small_model * torch.lerp(tone, torch.ones_like(tone), _OWN_TONE * look.pocket)
     screening = _ANCHOR * look.pocket[0] + texel_area(look.position) / _TONE_REACH_MM**2
     small_sources = _combine(photo, look.evidence, small_model, gain, mirrorable)
-    correction = seam_correction(small_sources, screening, surface_conductance(look.position))
+    correction = seam_correction(small_sources, screening, surface_conductance(look.position), look.hair)
     pocket = resized(look.pocket, WORK_SIZE, (0, WORK_SIZE))
     model_map = model_map * torch.lerp(tone, torch.ones_like(tone), _OWN_TONE * pocket)
 
@@ -127,7 +129,9 @@ def common_tone(photo: Tensor, model: Tensor, weight: Tensor, facing_map: Tensor
     return ratio[:, middle].mean(1).clamp(0.2, 4.0)[:, None, None]
 
 
-def seam_correction(sources: Sources, screening: Tensor, conductance: tuple[Tensor, Tensor]) -> Tensor:
+def seam_correction(
+    sources: Sources, screening: Tensor, conductance: tuple[Tensor, Tensor], hair: Tensor
+) -> Tensor:
     """What the mix lacks to have the gradients of its sources, values of the photo where that is trusted: "3 h w", smooth.
 
     With f = mix + x, minimise c |grad f - g|^2 + weight^2 |f - photo|^2 + screening |f - mix|^2, where g is the gradient of the
@@ -137,7 +141,12 @@ def seam_correction(sources: Sources, screening: Tensor, conductance: tuple[Tens
         sources: at the resolution to solve at.
         screening: "h w", positive: how firmly the mix is kept where the photo says nothing.
         conductance: c, of the edges between texels.
+        hair: "1 h w" in [0, 1], where the photo shows no skin: a beard's or a fringe's colour says nothing about the skin that it
+            borders on, so nothing flows out of it, and it ends as softly as its weight does.
     """
+    skin = 1 - hair
+    across, along = (c * (_at_edges(skin, d) + _LEAK) for c, d in zip(conductance, (-1, -2)))
+    conductance = (across, along)
     mixed, rest = sources.mixed, sources.rest
     flow = []
     photo, mirrored, model, actual = (
@@ -147,7 +156,8 @@ def seam_correction(sources: Sources, screening: Tensor, conductance: tuple[Tens
         weight, mirrored_weight = (_at_edges(w, d) for w in (sources.weight, sources.mirrored_weight))
         wanted = torch.lerp(model[axis], mirrored[axis], mirrored_weight)
         flow.append(conductance[axis] * (torch.lerp(wanted, photo[axis], weight) - actual[axis]))
-    firmness = _PHOTO_SCREENING * sources.weight.square()
+    seen_well = ((sources.weight - _SOFT_HAIR[0]) / (_SOFT_HAIR[1] - _SOFT_HAIR[0])).clamp(0, 1)
+    firmness = _PHOTO_SCREENING * sources.weight.square() * torch.maximum(skin, seen_well)
     target = firmness * (1 - sources.weight) * (sources.photo - rest)
     divergence = divergence_of(flow[0], flow[1]) - target
     return solve_screened_poisson(
