@@ -1,6 +1,6 @@
 """Time the rasteriser and its gradient: numba beside the torch backend, on a mesh as large as the Basel model's.
 
-    python benchmarks/render.py [--threads 2] [--repeats 15] [--output benchmarks/results/render.json]
+    python benchmarks/render.py [--threads 2] [--repeats 15] [--save]
 
 Prints medians in ms and the ratio torch / numba; absolute numbers mean something on a quiet machine only, so the load is recorded.
 """
@@ -8,21 +8,19 @@ Prints medians in ms and the ratio torch / numba; absolute numbers mean somethin
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from report import Report, Row, table, write
 
 from vultus.render.interpolate import interpolate
 from vultus.render.raster import rasterize
 
 BASELINE_MS = {
     "forward": {256: 1.5, 512: 2.8, 1024: 5.0},
-    "forward_backward": {256: 5.1, 512: 7.1, 1024: 23.9},
+    "forward and backward": {256: 5.1, 512: 7.1, 1024: 23.9},
 }
 """What a prototype of the same algorithm took on the same kind of machine (2 cores of a server CPU)."""
 
@@ -54,20 +52,14 @@ def median_and_least_ms(work: Callable[[], object], repeats: int) -> tuple[float
     return statistics.median(times), min(times)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    import numba
+def measure(threads: int | None = None, repeats: int = 15) -> Report:
+    """Medians, and the least time, which other programs disturb least; the torch backend is the trivial baseline."""
+    if threads:
+        import numba
 
-    numba.set_num_threads(min(options.threads, numba.config.NUMBA_NUM_THREADS))
-    load = os.getloadavg()[0]
-    rows = []
+        torch.set_num_threads(threads)
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    rows: list[Row] = []
     for side in (256, 512, 1024):
         vertices_px, triangles = face_mask(side)
         attributes = torch.rand(1, vertices_px.shape[1], 6, generator=torch.Generator().manual_seed(0))
@@ -82,32 +74,30 @@ def main() -> None:
             fragments = rasterize(vertices, triangles, (side, side), backend=backend)  # noqa: B023
             interpolate(fragments, vertices, triangles, values, backend=backend).backward(upstream)  # noqa: B023
 
-        for task, work in (("forward", forward), ("forward_backward", forward_backward)):
-            fast, least = median_and_least_ms(lambda: work("numba"), options.repeats)  # noqa: B023
-            readable, _ = median_and_least_ms(lambda: work("torch"), max(3, options.repeats // 3))  # noqa: B023
-            prototype = BASELINE_MS[task][side]
-            rows.append(
-                {
-                    "task": task,
-                    "side_px": side,
-                    "numba_ms": round(fast, 2),
-                    "numba_least_ms": round(least, 2),
-                    "torch_ms": round(readable, 2),
-                    "torch_over_numba": round(readable / fast, 1),
-                    "prototype_ms": prototype,
-                    "numba_over_prototype": round(fast / prototype, 2),
-                }
-            )
-    print(f"{'task':18}{'px':>6}{'numba':>9}{'least':>9}{'torch':>9}{'ratio':>7}{'prototype':>11}{'x':>6}")
-    for r in rows:
-        print(
-            f"{r['task']:18}{r['side_px']:6}{r['numba_ms']:9.2f}{r['numba_least_ms']:9.2f}{r['torch_ms']:9.1f}{r['torch_over_numba']:7.1f}{r['prototype_ms']:11.1f}{r['numba_over_prototype']:6.2f}"
-        )
-    result = {"threads": options.threads, "load_before": round(load, 2), "triangles": 69938, "results": rows}
-    print(json.dumps({"load_before": result["load_before"], "threads": options.threads}))
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        for task, work in (("forward", forward), ("forward and backward", forward_backward)):
+            fast, least = median_and_least_ms(lambda: work("numba"), repeats)  # noqa: B023
+            readable, _ = median_and_least_ms(lambda: work("torch"), max(3, repeats // 3))  # noqa: B023
+            goal = f"<= {1.3 * BASELINE_MS[task][side]:.3g}"
+            rows.append(Row(f"{task}, {side} px", fast, "ms", readable, goal))
+            rows.append(Row(f"{task}, {side} px, least", least, "ms", None, goal))
+    notes = (
+        "69,938 triangles, 6 attributes; goal: 1.3 x a prototype on two quiet cores; trivial: the readable torch backend",
+    )
+    return Report("render", tuple(rows), notes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
+    options = parser.parse_args()
+    report = measure(options.threads, options.repeats)
+    print(table(report))
+    if options.save:
+        write(report)
 
 
 if __name__ == "__main__":

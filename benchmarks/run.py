@@ -18,7 +18,13 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 import consistency
+import detail
+import fuse
+import levels
+import outline
 import photos
+import render
+import rerender
 import self_consistency
 import shape_ict
 import shape_james
@@ -46,6 +52,13 @@ def benchmarks(shared: Path, method: str, quick: bool) -> dict[str, tuple[bool, 
         "shape_ict": (True, lambda: shape_ict.measure(shared, method=method, focal=focal, limit=few(10))),
         "consistency": (True, lambda: consistency.measure(shared, limit=few(4))),
         "photos": (True, lambda: photos.measure(shared, limit=few(20))),
+        "render": (False, lambda: render.measure()),
+        "detail": (False, lambda: detail.measure(few(4))),
+        "levels": (True, lambda: levels.measure(shared, limit=few(4))),
+        "outline": (True, lambda: outline.measure(shared, limit=few(4))),
+        "rerender": (True, lambda: rerender.measure(shared, limit=few(8))),
+        "fuse": (True, lambda: fuse.measure_shape(shared, few(1) or 6, not quick)),
+        "fuse_strangers": (True, lambda: fuse.measure_strangers(shared)),
     }
 
 

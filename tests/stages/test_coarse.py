@@ -7,11 +7,13 @@ import torch
 
 from vultus.fit.photometric import PhotometricOptions, fit_light_and_albedo
 from vultus.geometry.camera import Camera
-from vultus.geometry.light import ambient_and_directional
+from vultus.geometry.light import ambient_and_directional, shading
+from vultus.geometry.mesh import vertex_normals
 from vultus.geometry.rigid import pose_angles, rigid_transform, rotation_from_pose_angles
 from vultus.geometry.view import View
 from vultus.model.bundled import load
 from vultus.render.shade import over, render, srgb_from_linear
+from vultus.render.visible import facing
 from vultus.stages.coarse import CoarseOptions, fit_coarse
 
 SIZE = 360
@@ -78,6 +80,20 @@ def test_light_and_albedo_explain_the_picture(scene):
     # A lamp at the image's right, and light skin: signs, because brightness of lamp and skin cannot be told apart.
     assert light[:, 3].mean() > 0.05
     assert albedo.shape == (4,)
+
+
+def test_the_shading_of_a_lamp_is_found_in_full(scene):
+    model, code, camera, true, view = scene
+    posed = replace(view, camera=camera)
+    light, _, _ = fit_light_and_albedo(posed, model, code, PhotometricOptions())
+    position = camera.to_camera(model.vertices(code))
+    normals = vertex_normals(position, model.triangles)
+    seen = model.regions["face"] & (facing(position, normals) > 0.3)
+    found, actual = (shading(normals[seen], x).mean(1).log() for x in (light, true))
+    found, actual = found - found.mean(), actual - actual.mean()
+    # How strong it is cannot be told from how light the skin is; how it varies over the face can. A strong prior takes three quarters of that away.
+    assert 0.75 < float((found * actual).sum() / (actual * actual).sum()) < 1.15
+    assert float((found - actual).norm() / actual.norm()) < 0.3
 
 
 def test_half_a_face_is_enough(scene):

@@ -32,7 +32,7 @@ class PhotometricOptions:
 
     iterations: int = 5
     outlier: float = 2.5
-    light_smoothness: float = 0.02
+    light_smoothness: float = 0.001
     face_px: float = 160.0
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.camera import Camera
-from ..geometry.light import shading
+from ..geometry.light import COSINE_LOBE, sh_basis, shading
 from ..geometry.mesh import vertex_normals
 from ..geometry.rigid import rigid_transform, rotation_from_axis_angle
 from ..geometry.view import View
@@ -25,6 +25,8 @@ from ..model.morphable import MorphableModel
 from .adam import Adam
 from .agreement import appearance_of, disagreement
 from .photometric import PhotometricOptions, fit_light_and_albedo, sample_skin, shrunk_photo
+
+_DARK, _LEAST_SHADE = 0.01, 0.05
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class RefineOptions:
         steps: optimiser steps per scale; 0 leaves the landmark fit as it is.
         num_samples: vertices looked at.
         information: how many independent observations the pixels of a face are worth; the weight against the landmarks.
+        light_error: how far the light may be off in each of its coefficients, relative to its strength.
         noise: relative brightness error that is normal. outlier: multiples of it beyond which a pixel loses its influence.
         step_size: of the optimiser, in standard deviations of the landmarks' posterior.
         shared_error: correlation of what several photos of one person say wrongly: the albedo model errs alike each time.
@@ -45,9 +48,10 @@ class RefineOptions:
     """
 
     face_px: tuple[float, ...] = (70.0, 140.0)
-    steps: int = 12
+    steps: int = 20
     num_samples: int = 1500
-    information: float = 30.0
+    information: float = 50.0
+    light_error: float = 0.2
     noise: float = 0.08
     outlier: float = 2.0
     step_size: float = 0.1
@@ -168,6 +172,7 @@ class _Look:
         self._albedo = model.vertex_albedo(code)[ids].clamp_min(0.01)
         self._light, self._options = light, options
         self._weight = samples.weight[chosen] / samples.weight[chosen].sum() * information
+        self._light_errors = light_errors(samples.normals[chosen], light, options.light_error)
 
     def energy(self, camera: Camera, code: FaceCode) -> Tensor:
         """Robust relative residual over the samples, in units of independent observations."""
@@ -177,11 +182,44 @@ class _Look:
         projected = camera.project_camera(position[self._ids])[:, :2] * self._scale
         grid = 2 * projected / projected.new_tensor(self._image.shape[:1:-1]) - 1
         seen = torch.nn.functional.grid_sample(self._image, grid[None, None], align_corners=False)[0, :, 0].T
-        expected = (self._albedo * shading(normals, self._light)).clamp_min(0.005)
-        brightness = expected.detach().mean(1, keepdim=True) + 0.01
-        squared = (((seen - expected) / brightness) ** 2).mean(1) / self._options.noise**2
+        expected = (self._albedo * shading(normals, self._light)).mean(1)
+        residual = log_brightness(seen.mean(1), 0.01) - log_brightness(expected, 0.02)
+        errors = self._explained(residual.detach())
+        squared = (residual - self._light_errors @ errors) ** 2 / self._options.noise**2
         limit = self._options.outlier**2
-        return 0.5 * (self._weight * limit * squared / (limit + squared)).sum()
+        return 0.5 * (self._weight * limit * squared / (limit + squared)).sum() + 0.5 * (errors**2).sum()
+
+    def _explained(self, residual: Tensor) -> Tensor:
+        """The most probable change of the light. At a minimum its own gradient is zero, so none has to flow through it."""
+        modes, options = self._light_errors, self._options
+        errors = modes.new_zeros(modes.shape[1])
+        for _ in range(2):
+            squared = (residual - modes @ errors) ** 2 / options.noise**2
+            weight = self._weight / options.noise**2 / (1 + squared / options.outlier**2) ** 2
+            normal = (modes * weight[:, None]).T @ modes + torch.eye(len(errors))
+            errors = torch.linalg.solve(normal, modes.T @ (weight * residual))
+        return errors
+
+
+def log_brightness(linear: Tensor, least: float) -> Tensor:
+    """Logarithm of linear-light brightness, which dark pixels cannot drown in noise."""
+    return (linear + _DARK).clamp_min(least).log()
+
+
+def light_errors(normals: Tensor, light: Tensor, size: float) -> Tensor:
+    """By how much the logarithm of the brightness changes with each coefficient of the light, per standard deviation: "n 9".
+
+    The light was found on a shape that was not yet right, and has taken some of what the shape should say. So it stays open: free in
+    its strength, and in all else within ``size`` times its strength.
+
+    Args:
+        normals: "n 3" in the camera frame. light: "3 9".
+    """
+    basis = sh_basis(normals) * normals.new_tensor(COSINE_LOBE)
+    grey = light.mean(0)
+    shade = (basis @ grey).clamp_min(_LEAST_SHADE * float(grey[0]))
+    sigma = grey[0] * normals.new_tensor([1.0] + [size] * 8)
+    return basis * sigma / shade[:, None]
 
 
 class _Structure:
