@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import label
 from torch import Tensor
 
 from ..geometry.view import View
@@ -118,7 +120,8 @@ def _inside(sure: Tensor) -> Tensor:
 def _hair_on_skin(model: MorphableModel, visible: Tensor, skin: Tensor, brows: Tensor) -> Tensor:
     """Where what is no skin by its colour still belongs to the face: brows, beard, lips; "h w" bool.
 
-    They are alike on both sides, give or take a few millimetres; a hand, a microphone or a lock of hair is not, and is left out.
+    They are alike on both sides, give or take a few millimetres; a hand, a microphone or a lock of hair is not, and is left out. So are tips
+    of a fringe that reach into the surroundings of a brow without touching it.
     """
     known = [model.regions[name] for name in _BEARDED if name in model.regions]
     bearded = torch.stack([torch.zeros_like(model.mean_mm[:, 0], dtype=torch.bool), *known]).any(0)
@@ -127,7 +130,20 @@ def _hair_on_skin(model: MorphableModel, visible: Tensor, skin: Tensor, brows: T
         bearded = bearded | (model.regions["cheeks"] & low)
     no_skin = visible & ~skin
     alike = grown(no_skin | ~visible, _ALIKE).flip(-1)
-    return no_skin & alike & (texels_of(model, bearded, visible.shape[0]) | brows)
+    size = visible.shape[0]
+    on_brows = (
+        _touching(no_skin & brows, texels_of(model, model.regions["brows"], size)) if brows.any() else brows
+    )
+    return no_skin & alike & (texels_of(model, bearded, size) | on_brows)
+
+
+def _touching(mask: Tensor, core: Tensor) -> Tensor:
+    """The connected parts of a mask "h w" bool that reach into another."""
+    parts, count = label(mask.cpu().numpy())
+    reaching = np.zeros(count + 1, bool)
+    reaching[np.unique(parts[core.cpu().numpy()])] = True
+    reaching[0] = False
+    return torch.from_numpy(reaching[parts]).to(mask.device)
 
 
 def _near_hairline(model: MorphableModel, no_skin: Tensor, brows: Tensor) -> Tensor:
