@@ -11,6 +11,8 @@ import torch
 import vultus
 from vultus.detect.protocol import DetectedFace, FaceBox, Landmarks
 from vultus.errors import BadInput
+from vultus.fit.landmark_basis import landmark_basis
+from vultus.fit.projected_terms import detector_offset_px
 from vultus.geometry.camera import Camera
 from vultus.geometry.light import ambient_and_directional
 from vultus.geometry.rigid import pose_angles, rigid_transform, rotation_from_pose_angles
@@ -25,7 +27,7 @@ SMALL = {"texture_size": 128, "displacement_size": 64}
 
 
 class KnownFaces:
-    """A detector that looks up whose picture it is given: exact landmarks, found by a picture's sum."""
+    """A detector that looks up whose picture it is given: landmarks without noise, found by a picture's sum."""
 
     def __init__(self):
         self.points = {}
@@ -52,9 +54,12 @@ def photographed(model, code, yaw_deg, lamp, detector):
     image = srgb_from_linear(over(drawn, torch.tensor([0.1, 0.2, 0.4])).clamp(0, 1))[0]
     image = (image * 255).round() / 255
     angles = pose_angles(rotation)
-    table = model.landmarks["mediapipe478"].exact()
-    points = table.points(vertices, model.triangles, angles.yaw_deg, angles.pitch_deg)
-    detector.add(image, camera.project(points)[:, :2])
+    surface = model.landmarks["mediapipe478"].points(
+        vertices, model.triangles, angles.yaw_deg, angles.pitch_deg
+    )
+    # As the calibrated detector sees them: with its bias, and with its share of what makes this person different.
+    aside = detector_offset_px(model, landmark_basis(model, "mediapipe478"), camera, code)
+    detector.add(image, camera.project(surface)[:, :2] + torch.from_numpy(aside).float())
     return image, camera
 
 
@@ -115,13 +120,13 @@ def test_one_identity_and_every_photos_own_expression(scene, fused):
     assert float(second.expression[smile]) > 0.3
     assert float(found.head.coarse.code.expression.abs().max()) == 0
     face = model.regions["face"]
-    # Exact points through a table made for a detector that is not, and a prior: most of the way from the mean is enough here.
+    # Points without noise, but a prior made for points with it: near half of the way from the mean.
     neutral = replace(code, expression=torch.zeros_like(code.expression))
     truth, mean = model.vertices(neutral)[face], model.mean_mm[face]
     ours = found.mesh.vertices[face]
     centred = lambda points: points - points.mean(0)  # noqa: E731
     error, start = (float((centred(x) - centred(truth)).norm(dim=1).median()) for x in (ours, mean))
-    assert error < 0.8 * start
+    assert error < 0.7 * start  # 0.57 here
 
 
 def test_the_frontal_photo_is_the_reference_and_all_share_the_texture(fused):
