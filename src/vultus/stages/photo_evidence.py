@@ -139,11 +139,10 @@ def _hair_on_skin(model: MorphableModel, visible: Tensor, skin: Tensor, brows: T
 
 def _touching(mask: Tensor, core: Tensor) -> Tensor:
     """The connected parts of a mask "h w" bool that reach into another."""
-    parts, count = label(mask.cpu().numpy())
-    reaching = np.zeros(count + 1, bool)
-    reaching[np.unique(parts[core.cpu().numpy()])] = True
-    reaching[0] = False
-    return torch.from_numpy(reaching[parts]).to(mask.device)
+    parts = np.zeros(mask.shape, np.int32)
+    label(mask.cpu().numpy(), output=parts)
+    reaching = np.unique(parts[core.cpu().numpy()])
+    return torch.from_numpy(np.isin(parts, reaching[reaching > 0])).to(mask.device)
 
 
 def _near_hairline(model: MorphableModel, no_skin: Tensor, brows: Tensor) -> Tensor:
