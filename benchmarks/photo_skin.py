@@ -58,7 +58,7 @@ def through_the_chart(model: MorphableModel) -> Correspondence:
 
 def photo_skin(path: Path, where: Correspondence) -> PhotoSkin:
     """Fit the bundled head to a photo and look every vertex up in it."""
-    found = reconstruct(read_image(path)[0], texture_size=0)
+    found = reconstruct(read_image(path)[0], level="deformed", texture_size=0)
     vertices, camera = found.mesh.vertices, found.camera
     on_head = lambda values: (values[where.corners] * where.weights[..., None]).sum(1)  # noqa: E731
     position = camera.to_camera(vertices)
