@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def answers(shared: Path, model: MorphableModel, network: Network, number: int) 
     zero = torch.zeros(())
     mean_mm = surface_table(model).points(model.mean_mm, model.triangles, zero, zero).numpy()
     table = ict.landmarks["mediapipe478"].exact()
-    rows: dict[str, list[np.ndarray]] = {"true": [], "MediaPipe": [], "network": []}
+    rows: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     yaws = []
     for i in range(FIRST, FIRST + number):
         code = shape_ict.random_code(ict, np.random.default_rng((0, i)), mild=i % 2 == 1)
@@ -43,21 +44,28 @@ def answers(shared: Path, model: MorphableModel, network: Network, number: int) 
         if not faces:
             continue
         camera, landmarks = shot.camera, faces[0].landmarks.points_px
-        roll = np.radians(pose_angles_deg(camera.T_camera_head[:3, :3].double().numpy())[2])
-        upright = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+        yaw, pitch, roll = pose_angles_deg(camera.T_camera_head[:3, :3].double().numpy())
+        cosine, sine = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+        upright = np.array([[cosine, sine], [-sine, cosine]])
         average = FaceCode(torch.zeros_like(code.identity), code.expression, code.albedo)
-        true, mean = (
-            camera.project(table.points(ict.vertices(c), ict.triangles, zero, zero)[:NUM_POINTS])
-            for c in (code, average)
-        )
-        mm_per_px = float(true[:, 2].mean() / camera.focal_px)
         found = find_surface_points(shot.image, landmarks, network).points_px
-        for name, points in (("true", true), ("MediaPipe", landmarks[:NUM_POINTS]), ("network", found)):
-            rows[name].append(mm_per_px * (points[:, :2] - mean[:, :2]).numpy() @ upright)
+        # MediaPipe's points slide over the surface as the head turns; the network's are meant to stay.
+        for name, points, pose in (
+            ("MediaPipe", landmarks[:NUM_POINTS], (yaw, pitch)),
+            ("network", found, (0.0, 0.0)),
+        ):
+            angles = [torch.tensor(angle).float() for angle in pose]
+            true, mean = (
+                camera.project(table.points(ict.vertices(c), ict.triangles, *angles)[:NUM_POINTS])
+                for c in (code, average)
+            )
+            mm_per_px = float(true[:, 2].mean() / camera.focal_px)
+            for row, values in (("true", true[:, :2]), ("found", points)):
+                rows[name, row].append(mm_per_px * (values - mean[:, :2]).numpy() @ upright)
         yaws.append(shot.yaw_deg)
     lines = []
     for name in ("MediaPipe", "network"):
         for side, chosen in (("front", np.abs(yaws) < MAX_YAW_DEG), ("turned", np.abs(yaws) >= MAX_YAW_DEG)):
-            true, found = (np.array(rows[key])[chosen] for key in ("true", name))
+            true, found = (np.array(rows[name, key])[chosen] for key in ("true", "found"))
             lines.append(f"{name:10} {side:7} " + identity_shown(true, found, mean_mm))
     return "\n".join(lines)
