@@ -10,6 +10,7 @@ same photos.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -59,9 +60,14 @@ def measure(
         Row("seconds per photo", float(np.median([o.seconds for o in outcomes])), "s"),
     )  # fmt: skip
     notes = [f"{len(outcomes)} photos; statuses: " + ", ".join(f"{k} {v}" for k, v in statuses.most_common())]
-    notes += [f"{o.photo}: {o.status}: {o.message[:160]}" for o in outcomes if o.off_percent is None]
+    for o in outcomes:
+        if o.off_percent is None:
+            print(f"{o.photo}: {o.status}: {o.message[:160]}", file=sys.stderr)
     worst = sorted(found, key=lambda o: -(o.off_percent or 0))[:8]
-    notes.append("farthest: " + ", ".join(f"{o.photo} {o.off_percent:.1f} %" for o in worst))
+    numbers = {path.relative_to(root).as_posix(): str(i) for i, path in enumerate(paths)}
+    notes.append(
+        "farthest, by number: " + ", ".join(f"{numbers[o.photo]} {o.off_percent:.1f} %" for o in worst)
+    )
     return Report("photos", rows, tuple(notes), {"by_folder": _by_folder(outcomes)})
 
 
