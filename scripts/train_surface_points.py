@@ -16,7 +16,7 @@ import pickle
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "surface_points"))
+sys.path[:0] = [str(Path(__file__).parent / name) for name in ("surface_points", "calibration")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch

@@ -223,11 +223,11 @@ def noise_covariance(
         unexplained: (n', l, 2) movements of the warped photos that the response does not explain.
         smooth_mm, length_mm: size and correlation length of the errors that a hundred people cannot show.
     """
-    centred = _without_pose(population - population.mean(0), mean_mm)
-    answered = _without_pose(response, mean_mm)
+    centred = without_pose(population - population.mean(0), mean_mm)
+    answered = without_pose(response, mean_mm)
     value, vector = np.linalg.eigh(centred.T @ centred / len(centred) - answered.T @ answered)
     covariance = (vector * np.maximum(value, 0)) @ vector.T
-    left = _without_pose(unexplained, mean_mm)
+    left = without_pose(unexplained, mean_mm)
     covariance += 0.5 * left.T @ left / len(left)  # a difference of two detections has twice the noise of one
     return covariance + smooth_noise(mean_mm, smooth_mm, length_mm)
 
@@ -246,7 +246,7 @@ def principal_modes(covariance: np.ndarray, number: int) -> tuple[np.ndarray, np
     return modes.reshape(number, -1, 2), np.sqrt(left)
 
 
-def _without_pose(rows: np.ndarray, mean_mm: np.ndarray) -> np.ndarray:
+def without_pose(rows: np.ndarray, mean_mm: np.ndarray) -> np.ndarray:
     """(n, l, 2) -> (n, 2l) without shift, scale, and turns about the three axes, which the fit takes out anyway."""
     x, y = (mean_mm - mean_mm.mean(0))[:, :2].T * [[1], [-1]]
     z, one, zero = mean_mm[:, 2] - mean_mm[:, 2].mean(), np.ones_like(x), np.zeros_like(x)

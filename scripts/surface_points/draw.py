@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from random_heads import random_code
 from skins import Skin
 from torch import Tensor
 
@@ -86,26 +87,6 @@ def wardrobe(model: MorphableModel, skins: Sequence[Skin]) -> Wardrobe:
     return Wardrobe(model, skins, surface_table(model), shown, is_skin)
 
 
-def random_code(model: MorphableModel, rng: np.random.Generator) -> FaceCode:
-    """A random person: a third neutral, a third one or two units, a third a mixture."""
-    identity = rng.normal(0, IDENTITY_SIGMA, len(model.identity_mm))
-    num = len(model.expression_mm)
-    style = rng.integers(3)
-    expression = np.zeros(num)
-    if style == 1:
-        expression[rng.choice(num, 2, replace=False)] = rng.uniform(0.2, 1.0, 2)
-    elif style == 2:
-        expression = rng.uniform(0, 1, num) ** 6
-    place = {name: i for i, name in enumerate(model.expression_names)}
-    for name, i in place.items():  # left and right mostly move together, as in people
-        if name.endswith("Left") and rng.uniform() < 0.85:
-            expression[place[name[:-4] + "Right"]] = expression[i] * rng.uniform(0.85, 1.0)
-    if "tongueOut" in place:
-        expression[place["tongueOut"]] = 0.0
-    tensor = lambda value: torch.tensor(value, dtype=torch.float32)  # noqa: E731
-    return FaceCode(tensor(identity), tensor(expression), tensor(rng.normal(0, 1, len(model.albedo))))
-
-
 def random_vertices(model: MorphableModel, code: FaceCode, rng: np.random.Generator) -> Tensor:
     """The code's head with smooth bumps on it, "v 3"."""
     vertices = model.vertices(code)
@@ -128,7 +109,7 @@ def draw(given: Wardrobe, seed: int) -> Drawn:
     model, skins, table, shown = given.model, given.skins, given.table, given.shown
     rng = np.random.default_rng(seed)
     skin, behind = (skins[i] for i in _two_skins(rng, len(skins)))
-    vertices = random_vertices(model, random_code(model, rng), rng)
+    vertices = random_vertices(model, random_code(model, rng, IDENTITY_SIGMA), rng)
     yaw = float(np.clip(rng.normal(0, 28), -80, 80))
     angles = torch.tensor([yaw, float(rng.normal(0, 10)), float(rng.normal(0, 8))])
     distance = float(np.exp(rng.uniform(np.log(300), np.log(2500))))

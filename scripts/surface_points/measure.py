@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from draw import Wardrobe, draw
 from network import find_surface_points
+from photos import without_pose
 
 from vultus.detect.network import Network
 
@@ -31,16 +32,6 @@ def observed_errors(
         sigmas.append(mm * found.sigma_px.numpy())
         yaws.append(drawn.yaw_deg)
     return np.array(errors), np.array(sigmas), np.array(yaws)
-
-
-def without_pose(rows: np.ndarray, mean_mm: np.ndarray) -> np.ndarray:
-    """(n, l, 2) without what shifts, scales and turns explain, which the fit takes out anyway."""
-    x, y = (mean_mm - mean_mm.mean(0))[:, :2].T * [[1], [-1]]
-    z, one, zero = mean_mm[:, 2] - mean_mm[:, 2].mean(), np.ones_like(x), np.zeros_like(x)
-    moves = [(one, zero), (zero, one), (x, y), (-y, x), (z, zero), (zero, z)]
-    basis = np.linalg.qr(np.stack([np.stack(move, 1).ravel() for move in moves], 1))[0]
-    flat = rows.reshape(len(rows), -1)
-    return (flat - flat @ basis @ basis.T).reshape(rows.shape)
 
 
 def identity_shown(true_mm: np.ndarray, found_mm: np.ndarray, mean_mm: np.ndarray) -> str:

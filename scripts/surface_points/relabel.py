@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from draw import NUM_POINTS, skins_of
+from measure import TOP_AND_CHIN
 from network import read_heads
 
 from vultus.detect.network import Network
 
-TOP_AND_CHIN, HEIGHT_MM = (10, 152), 145.0
+HEIGHT_MM = 145.0  # from forehead to chin
 MAX_YAW_DEG, PRIOR_PICTURES, BATCH = 35.0, 3.0, 50
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +102,6 @@ def read_skin(path: Path, model: MorphableModel, detector: Detector) -> Skin | N
 
 def save_skins(skins: Iterable[Skin], path: Path) -> int:
     """Write skins into one file; returns how many."""
-    import pickle
-
     kept = list(skins)
     path.write_bytes(pickle.dumps(kept))
     return len(kept)
