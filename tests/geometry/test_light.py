@@ -8,6 +8,7 @@ from vultus.geometry.light import (
     ambient_and_directional,
     frontal_light,
     gamma_from_light,
+    in_one_hue,
     light_from_gamma,
     sh_basis,
     shade,
@@ -109,3 +110,15 @@ def test_batch_is_a_loop_and_gradients():
 def test_type_is_kept(dtype):
     assert frontal_light(dtype=dtype).dtype == dtype
     assert shading(torch.eye(3, dtype=dtype), frontal_light(dtype=dtype)).dtype == dtype
+
+
+def test_one_hue_is_the_constant_terms_and_a_constant_of_nothing_has_none():
+    grey = torch.linspace(1.0, -0.6, 9)
+    hue = torch.tensor([1.2, 1.0, 0.8])
+    coloured = hue[:, None] * grey
+    torch.testing.assert_close(in_one_hue(coloured), coloured)
+    coloured[:, 1:] = grey[1:]  # a white lamp in a coloured room
+    torch.testing.assert_close(in_one_hue(coloured), hue[:, None] * grey)
+    hard = coloured.clone()
+    hard[:, 0] = torch.tensor([1e-7, -2e-7, 1.1e-7])
+    torch.testing.assert_close(in_one_hue(hard), hard.mean(0).expand(3, 9))

@@ -10,11 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..geometry.light import COSINE_LOBE, sh_basis
+from ..geometry.light import COSINE_LOBE, in_one_hue, sh_basis
 
 _RIDGE = (1e-5, 2e-4, 2e-4, 2e-4, 2e-3, 2e-3, 2e-3, 2e-3, 2e-3)  # of the mean squared albedo
-_HUE_SHARED = 0.7  # higher orders lean this far towards what all channels share: lamps differ in hue less than skin does
-_CONSTANT_SHARE, _MOST_HUE = 0.05, 3.0
+_HUE_SHARED = 0.7  # higher orders lean this far towards what all channels share
 _OUTLIER = 2.5
 _ENOUGH = 200
 
@@ -48,12 +47,7 @@ def fit_map_light(colour: Tensor, albedo: Tensor, normals: Tensor, weight: Tenso
             right = (design * strength[:, None]).T @ seen[:, channel] / strength.sum()
             rows.append(torch.linalg.solve(normal + torch.diag(ridge), right))
         light = torch.stack(rows)
-        grey = light.mean(0)
-        # Behind one hard lamp the constant term may come out at nothing or less, and says nothing about the lamp's hue.
-        lit = grey[:1] > _CONSTANT_SHARE * grey.abs().max()
-        hue = torch.where(lit, light[:, :1] / grey[:1], torch.ones_like(light[:, :1])).clamp(0, _MOST_HUE)
-        shared = grey * hue
-        light = torch.cat([light[:, :1], torch.lerp(light[:, 1:], shared[:, 1:], _HUE_SHARED)], 1)
+        light = torch.cat([light[:, :1], torch.lerp(light[:, 1:], in_one_hue(light)[:, 1:], _HUE_SHARED)], 1)
         residual = (seen - reflectance * (basis @ light.T)).mean(1).abs()
         brightness = seen.mean(1).clamp_min(0.02)
         relative = residual / brightness

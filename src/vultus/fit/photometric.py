@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.light import COSINE_LOBE, frontal_light, sh_basis
+from ..geometry.light import COSINE_LOBE, frontal_light, in_one_hue, sh_basis
 from ..geometry.mesh import vertex_normals
 from ..geometry.view import View
 from ..model.face import FaceCode
@@ -141,8 +141,7 @@ def fit_light_and_albedo(
             # The second and later orders lean towards what all channels share.
             right = (design * weight[:, None]).T @ samples.colour[:, channel] / total
             light[channel] = torch.linalg.solve(normal, right)
-        grey = light.mean(0)
-        light = 0.5 * light + 0.5 * (light[:, :1] / grey[:1].clamp_min(1e-6)) * grey
+        light = 0.5 * light + 0.5 * in_one_hue(light)
         shade = (basis @ light.T).clamp_min(0.02)
         design = (axes * shade).flatten(1)
         target = (samples.colour - mean * shade).flatten()

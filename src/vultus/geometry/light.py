@@ -19,6 +19,7 @@ from torch import Tensor
 COSINE_LOBE = (1.0,) + (2 / 3,) * 3 + (1 / 4,) * 5
 """The clamped cosine's factor for each basis function, divided by pi."""
 
+_CONSTANT_SHARE, _MOST_HUE = 0.05, 3.0
 _Y0 = math.sqrt(1 / (4 * math.pi))
 _Y1 = math.sqrt(3 / (4 * math.pi))
 _Y2 = math.sqrt(15 / (4 * math.pi))
@@ -48,6 +49,17 @@ def shading(normals: Tensor, light: Tensor) -> Tensor:
 def shade(albedo: Tensor, normals: Tensor, light: Tensor) -> Tensor:
     """Reflected linear RGB "... n 3" of albedo "... n 3" with unit normals "... n 3" under light "... 3 9"."""
     return albedo * shading(normals, light)
+
+
+def in_one_hue(light: Tensor) -> Tensor:
+    """A light "3 9" whose every order has the hue of the constant one: what all channels share, for lamps differ in hue less than skin does.
+
+    Behind one hard lamp the constant term may come out at nothing or less, and says nothing about the lamp's hue: then it is grey.
+    """
+    grey, constant = light.mean(0), light[:, :1]
+    lit = grey[:1] > _CONSTANT_SHARE * grey.abs().max()
+    hue = torch.where(lit, constant / grey[:1], torch.ones_like(constant)).clamp(0, _MOST_HUE)
+    return grey * hue
 
 
 def ambient_and_directional(ambient: Tensor, colour: Tensor, towards_light: Tensor) -> Tensor:
