@@ -10,12 +10,13 @@ import torch
 
 from vultus.data.capture import CaptureOptions, make_captures
 from vultus.data.rig import EXPRESSIONS, expression_weights, rig_lamps
-from vultus.data.scan_points import in_millimetres, read_scan_points
 from vultus.data.scans import open_captures
 from vultus.errors import BadFile, BadInput
 from vultus.geometry.closest import closest_points
+from vultus.geometry.units import in_millimetres
 from vultus.io.images import write_png
 from vultus.io.ply import write_ply
+from vultus.io.points import read_points
 from vultus.model.bundled import load
 from vultus.model.deformation import face_vertices
 from vultus.model.face import CoarseFace, DeformedFace, FaceCode
@@ -162,12 +163,12 @@ def test_units_and_landmark_files(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"landmarks": points.tolist()}))
     (tmp_path / "a.txt").write_text("# seven\n" + "\n".join("{} {} {}".format(*p) for p in points))
     for name in ("a.json", "a.txt"):
-        np.testing.assert_array_equal(read_scan_points(tmp_path / name), points)
+        np.testing.assert_array_equal(read_points(tmp_path / name), points)
     (tmp_path / "b.txt").write_text("1 2 nan\n" * 7)
     with pytest.raises(BadFile, match="NaN"):
-        read_scan_points(tmp_path / "b.txt")
+        read_points(tmp_path / "b.txt")
     (tmp_path / "c.txt").write_text("1 2 3\n")
     with pytest.raises(BadFile, match="7 points"):
-        read_scan_points(tmp_path / "c.txt")
+        read_points(tmp_path / "c.txt")
     with pytest.raises(BadFile, match="no such file"):
-        read_scan_points(tmp_path / "d.txt")
+        read_points(tmp_path / "d.txt")

@@ -12,11 +12,8 @@ import torch
 import tyro
 
 from ..data.scan_points import (
-    MM_PER_UNIT,
     find_scan_landmarks,
-    in_millimetres,
     known_scan_landmarks,
-    read_scan_points,
 )
 from ..errors import BadInput, FaceNotFound
 from ..evaluate.scan import FACE_RADIUS_MM
@@ -24,12 +21,14 @@ from ..evaluate.scan_levels import Surface, level_error, level_surface
 from ..fit.register import RegisteredScan, ScanOptions, checked_scan, register_scan
 from ..fit.scan_code import vertex_unit_normals
 from ..geometry.mesh import Mesh
+from ..geometry.units import MM_PER_UNIT, in_millimetres
 from ..io.files import atomic_directory
 from ..io.images import write_png
 from ..io.maps import dense_mesh, write_deformation, write_displacement
 from ..io.meshes import read_mesh
 from ..io.obj import write_obj
 from ..io.ply import write_ply
+from ..io.points import read_points
 from ..model.catalog import load_model
 from ..model.deformation import face_vertices
 from ..model.morphable import MorphableModel
@@ -87,7 +86,7 @@ class Register:
                 points = find_scan_landmarks(model, scan, triangles)
             else:
                 factor = MM_PER_UNIT[self.unit or "mm"]
-                points = known_scan_landmarks(model, factor * read_scan_points(self.landmarks))
+                points = known_scan_landmarks(model, factor * read_points(self.landmarks))
             found = register_scan(model, scan, triangles, points, ScanOptions(size=self.displacement_size))
         except (BadInput, FaceNotFound) as error:
             raise type(error)(f"{self.scan}: {error}") from error

@@ -1,10 +1,6 @@
-"""Landmarks of a scan: read from a file, or found by the face detector on pictures of the scan, from whichever side its face is."""
+"""Landmarks of a scan: picked ones, or those that the face detector finds on pictures of it, from whichever side its face is."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..detect import Detector, default_detector
-from ..errors import BadFile, BadInput, FaceNotFound
+from ..errors import FaceNotFound
 from ..fit.scan_code import ScanLandmarks, scan_landmarks
 from ..geometry.camera import Camera
 from ..geometry.light import frontal_light
@@ -22,66 +18,11 @@ from ..model.morphable import MorphableModel
 from ..render.raster import rasterize
 from ..render.shade import over, render, srgb_from_linear
 
-MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
-_HEAD_MM = (90.0, 2500.0)  # the longest side of a scan: a face alone, up to a whole person
 _SIZE_PX = 640
 _SURE = 0.5  # score of a face beyond which no other side is looked at
 _DISTANCES = 4.0  # of the camera, in scan radii
 _TURNS_DEG = (0.0, -25.0, 25.0)
 _CLAY = (0.55, 0.36, 0.28)  # linear; detectors know skin better than grey
-_EXPECTED = "give 7 points (outer and inner corner of the image-left eye, inner and outer of the other, nose tip, mouth corners) or 68 in iBUG's order"
-
-
-def in_millimetres(vertices: NDArray[np.floating], unit: str) -> NDArray[np.float64]:
-    """A scan's vertices "n 3" in millimetres.
-
-    Args:
-        unit: mm, cm or m.
-
-    Raises:
-        BadInput: an unknown unit, nothing finite, or a size that no head has in this unit.
-    """
-    if unit not in MM_PER_UNIT:
-        raise BadInput(f"--unit {unit}: say mm, cm or m")
-    scaled = np.asarray(vertices, np.float64) * MM_PER_UNIT[unit]
-    finite = scaled[np.isfinite(scaled).all(1)]
-    if not len(finite):
-        raise BadInput("the scan has no finite vertex: export it again")
-    side_mm = float(np.ptp(finite, axis=0).max())
-    low, high = _HEAD_MM
-    if not low < side_mm < high:
-        likely = [
-            name
-            for name, mm in MM_PER_UNIT.items()
-            if low < side_mm / MM_PER_UNIT[unit] * mm < high and name != unit
-        ]
-        remedy = f"use --unit {' or '.join(likely)}" if likely else "this is no scan of a head"
-        raise BadInput(f"the scan is {side_mm:.3g} mm large if its unit is {unit}: {remedy}")
-    return scaled
-
-
-def read_scan_points(path: str | Path) -> NDArray[np.float64]:
-    """Landmarks in the scan's own frame and unit: (7, 3) or (68, 3).
-
-    Files: .json, a list of [x, y, z] or an object with it under "landmarks" or "points"; .npy; text with three numbers a line.
-
-    Raises:
-        BadFile: missing, unreadable, another number of points, or not finite.
-    """
-    path = Path(path)
-    try:
-        points = np.asarray(_numbers(path), np.float64)
-    except FileNotFoundError as error:
-        raise BadFile(f"{path}: no such file; check the name") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BadFile(
-            f"{path}: no list of points can be read ({' '.join(str(error).split())}); {_EXPECTED}"
-        ) from error
-    if points.shape not in ((7, 3), (68, 3)):
-        raise BadFile(f"{path}: holds numbers of shape {points.shape}; {_EXPECTED}")
-    if not np.isfinite(points).all():
-        raise BadFile(f"{path}: holds NaN or infinite coordinates; {_EXPECTED}")
-    return points
 
 
 def known_scan_landmarks(model: MorphableModel, points: NDArray[np.floating]) -> ScanLandmarks:
@@ -95,7 +36,14 @@ def find_scan_landmarks(
     triangles: NDArray[np.integer],
     detector: Detector | None = None,
 ) -> ScanLandmarks:
-    """Landmarks that the detector finds on clay renderings of a scan.
+    """What :func:`find_scan_points` finds, paired with the model."""
+    return scan_landmarks(model, find_scan_points(vertices, triangles, detector), "mediapipe478")
+
+
+def find_scan_points(
+    vertices: NDArray[np.floating], triangles: NDArray[np.integer], detector: Detector | None = None
+) -> NDArray[np.float64]:
+    """The face detector's points (478, 3) on a scan, from clay renderings of it; NaN where a ray passes it by.
 
     The scan is looked at along all six axes, with every axis up, the usual way first; the surest face wins, and is looked at again squarely and from
     25 degrees to both sides. Points are where their rays meet the surface; of three looks the middle one counts.
@@ -131,8 +79,7 @@ def find_scan_landmarks(
         if again is not None:
             looks.append(again[1])
     with np.errstate(all="ignore"):
-        points = np.nanmedian(np.stack(looks), axis=0)
-    return scan_landmarks(model, points, "mediapipe478")
+        return np.nanmedian(np.stack(looks), axis=0)
 
 
 def _first_face(
@@ -203,16 +150,3 @@ def _orientations() -> list[Tensor]:
             if abs(float(up @ forward)) < 0.5:
                 ways.append(torch.stack([torch.linalg.cross(up, forward), up, forward]))
     return ways
-
-
-def _numbers(path: Path) -> Any:
-    if path.suffix.lower() == ".npy":
-        return np.load(path, allow_pickle=False)
-    text = path.read_text()
-    if path.suffix.lower() == ".json":
-        content = json.loads(text)
-        if isinstance(content, dict):
-            content = content["landmarks"] if "landmarks" in content else content["points"]
-        return content
-    lines = (line.replace(",", " ").split() for line in text.splitlines())
-    return [[float(number) for number in line] for line in lines if line and not line[0].startswith("#")]

@@ -19,11 +19,11 @@ from torch import Tensor
 from ..errors import BadFile, BadInput
 from ..geometry.camera import Camera
 from ..geometry.mesh import Mesh
+from ..geometry.units import MM_PER_UNIT
 from ..io.cameras import KnownCamera, cameras_from, read_cameras
 from ..io.images import IMAGE_SUFFIXES, read_image
 from ..io.meshes import read_mesh
 from .capture import CAMERAS, LANDMARKS, TRUTH
-from .scan_points import MM_PER_UNIT
 
 _MESHES = (".ply", ".obj", ".glb")
 
