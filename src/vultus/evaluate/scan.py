@@ -53,6 +53,11 @@ class ScanError:
         """Mean distance."""
         return float(np.mean(self.distances_mm))
 
+    @property
+    def std_mm(self) -> float:
+        """Standard deviation of the distances."""
+        return float(np.std(self.distances_mm))
+
 
 def align_points(source: np.ndarray, target: np.ndarray, *, with_scale: bool) -> Alignment:
     """Least-squares alignment of corresponding "n 3" points (:func:`~vultus.geometry.rigid.umeyama`).

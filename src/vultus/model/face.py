@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -74,6 +75,18 @@ class DetailedFace:
 
 Geometry = CoarseFace | DeformedFace | DetailedFace
 """A face without images: the three levels."""
+
+
+def neutral(face: Geometry) -> Geometry:
+    """The same person at the same level with every expression weight at zero."""
+    if isinstance(face, DetailedFace):
+        deformed = neutral(face.deformed)
+        assert isinstance(deformed, DeformedFace)
+        return replace(face, deformed=deformed)
+    if isinstance(face, DeformedFace):
+        return replace(face, coarse=neutral(face.coarse))
+    code = replace(face.code, expression=torch.zeros_like(face.code.expression))
+    return replace(face, code=code)
 
 
 @dataclass(frozen=True)
