@@ -64,8 +64,10 @@ def test_a_texture_is_drawn_as_it_is(model, drawn):
     torch.testing.assert_close(image[:, mask], torch.full_like(image[:, mask], 0.5), atol=1e-5, rtol=0)
     lit, _ = rerender(view, model, painted, "relit")
     assert float(lit[:, mask].std()) > 0.02
-    albedo, _ = rerender(view, model, replace(painted, albedo=0.5 * grey), "relit")
-    assert float(albedo[:, mask].mean()) < float(lit[:, mask].mean())
+    # Light and albedo are known up to a factor: a darker albedo of the same look is lit to the same picture, as bright as the photo.
+    darker, _ = rerender(view, model, replace(painted, albedo=0.5 * grey), "relit")
+    torch.testing.assert_close(darker, lit, atol=1e-4, rtol=0)
+    assert float(lit[:, mask].mean()) == pytest.approx(float(view.image[:, mask].mean()), rel=0.1)
 
 
 def test_psnr_by_hand():

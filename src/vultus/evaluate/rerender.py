@@ -34,7 +34,7 @@ def rerender(
     """The skin of a face drawn with the camera of its photo: sRGB "3 h w", and where it lies "h w" bool.
 
     Light falls per pixel, with the normals that a displacement makes. Without a delit albedo, ``relit`` lights the texture once more, which is
-    what taking a photo for an albedo does.
+    what taking a photo for an albedo does. The light's colour is fitted again, one factor per channel.
     """
     geometry = face.geometry if isinstance(face, TexturedFace) else face
     camera_mm = view.camera.to_camera(face_vertices(model, geometry))
@@ -67,7 +67,21 @@ def rerender(
         texture = face.albedo
     skin_uv = _texture_coordinates(model, fragments.triangle_ids[0], fragments.barycentric[0])
     painted = sample_texture(linear_from_srgb(texture), skin_uv[None])[0]
-    return srgb_from_linear((painted * (light if colour == "relit" else 1)).clamp(0, 1)), mask
+    if colour == "relit":
+        painted = painted * light
+        painted = painted * _gain(linear_from_srgb(view.image), painted, mask & view.skin_mask)
+    return srgb_from_linear(painted.clamp(0, 1)), mask
+
+
+def _gain(photo: Tensor, drawn: Tensor, mask: Tensor) -> Tensor:
+    """The factor per channel "3 1 1" that brings a drawn picture nearest to a photo over a mask "h w", both linear "3 h w".
+
+    Light and albedo are known up to it only: the light was fitted to the model's albedo, and the delit one has an exposure of its own.
+    """
+    if not bool(mask.any()):
+        return torch.ones(3, 1, 1)
+    seen, made = photo[:, mask], drawn[:, mask]
+    return ((seen * made).sum(1) / made.square().sum(1).clamp_min(1e-8))[:, None, None]
 
 
 def psnr_db(image: Tensor, drawn: Tensor, mask: Tensor) -> float:

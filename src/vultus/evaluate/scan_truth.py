@@ -13,7 +13,7 @@ from scipy.spatial import Delaunay
 from ..errors import BadInput
 from .benchmark import Points, seven_of
 from .corresponded import Correspondence, find_correspondence
-from .regions import lay_mean_face, nearest_on_mean
+from .regions import lay_mean_face, mean_face, nearest_on_mean
 from .scan import FACE_RADIUS_MM, Alignment, sample_surface
 from .scan_levels import point_normals
 
@@ -68,20 +68,21 @@ def truth_of_scan(
 ) -> ScanTruth:
     """Choose what of a scan counts: 95 mm around the nose tip, without ears, scalp, neck, hair and eyeballs.
 
-    Eyeballs are wet: scanners see them as hollows. A scan that has them comes with the outline (l, 3) of each eye's opening.
+    Eyeballs are wet: scanners see them as hollows.
 
     Args:
         vertices: (v, 3) mm. triangles: (f, 3). landmarks: (7, 3), or (68, 3) in iBUG's order.
+        eye_outlines: (l, 3) around the opening of each eye; those of the mean head laid on the scan when not given.
 
     Raises:
         BadInput: nothing of a face around the landmarks.
     """
     seven = seven_of(landmarks)
     points, ids, near = face_sample(vertices, triangles, seven, num_points, seed)
-    for outline in eye_outlines:
+    laid = lay_mean_face(points, seven)
+    for outline in eye_outlines or _mean_eyes(laid):
         open_eye = _behind(points, outline)
         points, ids = points[~open_eye], ids[~open_eye]
-    laid = lay_mean_face(points, seven)
     region, nearest = nearest_on_mean(points, laid)
     face = region >= 0
     if face.sum() < 50:
@@ -114,6 +115,12 @@ def face_sample(
     points, ids = sample_surface(vertices, triangles[face], num_points, seed)
     inside = np.linalg.norm(points - landmarks[4], axis=1) < FACE_RADIUS_MM
     return points[inside], face[ids[inside]], near
+
+
+def _mean_eyes(laid: Alignment) -> list[Points]:
+    marks = mean_face().landmarks
+    assert marks is not None
+    return [laid.apply(marks[eye]) for eye in (slice(36, 42), slice(42, 48))]
 
 
 def _behind(points: Points, outline: Points) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from .benchmark import Curve, Evaluation, ItemScore, Row
 
 _RESAMPLES = 1000
 _CURVE_POINTS = 400
+_POOLED_SAMPLES = 100_000
 
 
 def row(
@@ -20,7 +21,7 @@ def row(
     scores: Sequence[ItemScore],
     value: str,
     *,
-    statistic: Callable[[NDArray[np.float64]], float] | None = None,
+    statistic: Callable[[NDArray[np.float64]], float] = lambda some: float(np.mean(some)),
     better: str = "lower",
 ) -> Row:
     """A statistic of one value over items, with the interval that other people would have given.
@@ -31,10 +32,9 @@ def row(
     """
     chosen = [s for s in scores if np.isfinite(s.values.get(value, np.nan))]
     values = np.array([s.values[value] for s in chosen], float)
-    statistic = statistic or (lambda some: float(np.mean(some)))
     if not len(values):
         return Row(what, float("nan"), unit, better=better)
-    low, high = interval(values, [s.person for s in chosen], statistic)
+    low, high = interval([s.person for s in chosen], lambda ids: statistic(values[ids]))
     return Row(what, float(statistic(values)), unit, low, high, len(values), better)
 
 
@@ -53,38 +53,38 @@ def pooled_row(
         return Row(what, float("nan"), unit, better=better)
     arrays = [np.asarray(s.samples[sample], float) for s in chosen]
     # Medians of millions of distances a thousand times over cost minutes and say no more than those of a share of each item.
-    step = max(1, sum(map(len, arrays)) // 200_000)
-    low, high = _interval([a[::step] for a in arrays], [s.person for s in chosen], statistic)
+    step = max(1, sum(map(len, arrays)) // _POOLED_SAMPLES)
+    some = [array[::step] for array in arrays]
+    low, high = interval(
+        [s.person for s in chosen],
+        lambda ids: statistic(np.concatenate([some[i] for i in ids])),
+        resamples=_RESAMPLES // 4,
+    )
     return Row(what, float(statistic(np.concatenate(arrays))), unit, low, high, len(chosen), better)
 
 
 def interval(
-    values: NDArray[np.float64],
     people: Sequence[str],
-    statistic: Callable[[NDArray[np.float64]], float],
+    statistic: Callable[[NDArray[np.int64]], float],
+    *,
+    resamples: int = _RESAMPLES,
     seed: int = 0,
 ) -> tuple[float | None, float | None]:
-    """95 % percentile bootstrap over people (Efron 1979; photos of one person are no independent evidence); None for a single one.
+    """95 % percentile bootstrap over people (Efron 1979), because photos of one person are no independent evidence; None for a single one.
 
     Args:
-        values: (n,), one per item. people: whom each shows.
+        people: whom each item shows. statistic: of items by their numbers, which may come several times.
     """
-    return _interval([values[i : i + 1] for i in range(len(values))], people, statistic, seed)
-
-
-def _interval(arrays, people, statistic, seed: int = 0) -> tuple[float | None, float | None]:
-    names = sorted(set(people))
-    if len(names) < 2:
+    who, of_item = np.unique(np.asarray(people), return_inverse=True)
+    if len(who) < 2:
         return None, None
-    of_person = [
-        np.concatenate([a for a, who in zip(arrays, people, strict=True) if who == name]) for name in names
-    ]
     rng = np.random.default_rng(seed)
-    resamples = _RESAMPLES if sum(map(len, of_person)) < 50_000 else _RESAMPLES // 5
-    found = [
-        statistic(np.concatenate([of_person[i] for i in rng.integers(len(names), size=len(names))]))
-        for _ in range(resamples)
-    ]
+    picks = (rng.integers(len(who), size=len(who)) for _ in range(resamples))
+    if len(who) == len(of_item):
+        found = [statistic(pick) for pick in picks]
+    else:
+        items_of = [np.flatnonzero(of_item == i) for i in range(len(who))]
+        found = [statistic(np.concatenate([items_of[i] for i in pick])) for pick in picks]
     low, high = np.nanpercentile(found, [2.5, 97.5])
     return float(low), float(high)
 

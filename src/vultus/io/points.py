@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadFile
+from .picked_points import read_picked_points
 
 POINT_SUFFIXES = (".npy", ".txt", ".json", ".ljson", ".pp")
 """Files that :func:`read_points` reads."""
@@ -31,7 +31,7 @@ def read_points(path: str | Path) -> NDArray[np.float64]:
         points = np.asarray(_numbers(path), np.float64)
     except FileNotFoundError as error:
         raise BadFile(f"{path}: no such file; check the name") from error
-    except (OSError, ValueError, TypeError, KeyError, ElementTree.ParseError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadFile(
             f"{path}: no list of points can be read ({' '.join(str(error).split())}); {_EXPECTED}"
         ) from error
@@ -47,7 +47,7 @@ def _numbers(path: Path) -> Any:
     if suffix == ".npy":
         return np.load(path, allow_pickle=False)
     if suffix == ".pp":
-        return _picked(path)
+        return read_picked_points(path)
     text = path.read_text()
     if suffix in (".json", ".ljson"):
         return _list_within(json.loads(text))
@@ -63,11 +63,3 @@ def _list_within(content: Any) -> Any:
         known = [key for key in ("landmarks", "points", "groups", "LJSON") if key in content]
         content = content[known[0]] if known else next(iter(content.values()), None)
     return content
-
-
-def _picked(path: Path) -> list[list[float]]:
-    """MeshLab's picked points, in their order; those that were switched off do not count."""
-    points = [
-        point for point in ElementTree.parse(path).getroot().iter("point") if point.get("active") != "0"
-    ]
-    return [[float(point.attrib[axis]) for axis in "xyz"] for point in points]
