@@ -10,12 +10,13 @@ from ..evaluate.rerender import Colour
 from .eos import EosFit
 from .files import Files
 from .mediapipe import MediaPipeMesh
-from .vultus import LandmarkFitOnly, MeanHead, Vultus
+from .vultus import LandmarkFitOnly, MeanHead, Switched, Vultus
 
 METHODS = {
     "vultus": "the reconstruction (its mesh: wrinkles move no vertex)",
     "vultus-detail": "the same with its wrinkles as a surface of half a million triangles",
     "vultus-coarse": "the face model alone",
+    "vultus:SWITCH": "one part switched off, e.g. 'vultus:contour none' (vultus ablate)",
     "landmarks": "the fit to landmarks alone, a tenth of a second",
     "mean": "the mean head, posed: what every method must beat",
     "mediapipe": "MediaPipe's own face mesh",
@@ -69,4 +70,6 @@ def choose_method(
         return Vultus("detail", model, colour)
     if name == "vultus":
         return Vultus("deformed" if colour is None else "detail", model, colour)
+    if name.startswith("vultus:"):
+        return Switched(name.removeprefix("vultus:"), model)
     raise BadInput(f"--method {name}: there is no such method or path; say one of {', '.join(METHODS)}")

@@ -26,9 +26,11 @@ from ..model.catalog import load_model
 from ..model.deformation import face_vertices
 from ..model.face import CoarseFace, DetailedFace, FaceCode, Geometry, neutral
 from ..model.morphable import MorphableModel
+from ..stages.ablate import chosen_ablations, run_ablations
+from ..stages.coarse import CoarseOptions, fit_coarse
 from ..stages.options import ReconstructOptions
 from ..stages.reconstruct import reconstruct
-from ..stages.views import guess_focal
+from ..stages.views import guess_focal, make_view
 from .detected import chosen_face
 
 Level = Literal["coarse", "deformed", "detail"]
@@ -67,6 +69,41 @@ class Vultus:
             drawn=drawn[1],
             seconds=sum(found.timings_s.values()) - found.timings_s["read"],
         )
+
+
+@dataclass(frozen=True)
+class Switched:
+    """The reconstruction with one part of the method switched off or exchanged, as ``vultus ablate`` names them.
+
+    Attributes:
+        switch: a key of :data:`~vultus.stages.ablate.ABLATIONS`. model: face model.
+    """
+
+    switch: str
+    model: str = "vultus"
+
+    def __post_init__(self) -> None:
+        chosen_ablations([self.switch])
+
+    def __call__(self, item: Item) -> Prediction:
+        """Reconstruct the item's photo. Raises as :class:`Vultus`."""
+        image, info = read_image(_photo(item))
+        start = time.perf_counter()
+        model, face = load_model(self.model), _OneFace(item).detect(image)[0]
+        focal = guess_focal(info, face, ReconstructOptions(focal_px=item.focal_px))
+        view, coarse, _ = fit_coarse(
+            make_view(image, face, focal), model, CoarseOptions(focal_log_sigma=focal.log_sigma)
+        )
+        # Wrinkles move no vertex, and the texture no shape: neither is made.
+        ablation = replace(chosen_ablations([self.switch])[self.switch], displacement=False, delight=False)
+        chosen = {self.switch: ablation}
+        geometry = next(
+            face.geometry for _, face in run_ablations(view, model, coarse, chosen, texture_size=64)
+        )
+        seconds = time.perf_counter() - start
+        return Prediction(
+            posed=surface_of(model, geometry), neutral=surface_of(model, neutral(geometry)), camera=view.camera, seconds=seconds
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
