@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from heads import bundled_model
 from report import Report, Row, table, write
-from scenes import look_at_head
 from torch import Tensor
 from tqdm import tqdm
 
+from vultus.data.scene import look_at_head
 from vultus.data.wrinkles import Lamp, photograph, wrinkle_map
 from vultus.fit.photometric import PhotometricOptions, fit_light_and_albedo
 from vultus.geometry.chart_map import detailed_normals, length, unit

@@ -21,12 +21,13 @@ import shape_ict
 import shape_james
 import torch
 from heads import Head, bundled_model, seven_points, skin_surface
-from photo_skin import photo_skin
 from report import Report, Row, table, write
-from scenes import Shot, cache_folder, contact_sheet, kept, look_at_head, recipe
+from scenes import Shot, cache_folder, contact_sheet, kept, recipe
 from scoring import Score, Target, score
 
 import vultus
+from vultus.data.photo_skin import photo_skin
+from vultus.data.scene import look_at_head
 from vultus.detect import default_detector
 from vultus.fit.joint_landmarks import LandmarkView
 from vultus.fit.landmark_basis import landmark_basis

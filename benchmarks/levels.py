@@ -20,11 +20,12 @@ import shape_james
 import torch
 from heads import SEVEN, bundled_model, skin_surface
 from report import Report, Row, table, write
-from scenes import Shot, look_at_head
+from scenes import Shot
 from torch import Tensor
 
 from vultus.data.capture import scan_mesh
 from vultus.data.rig import lit_by, make_subject, posed_subject, rig_lamps
+from vultus.data.scene import look_at_head
 from vultus.data.wrinkles import photograph
 from vultus.evaluate.scan import FACE_RADIUS_MM, align_points, align_to_scan, sample_surface
 from vultus.evaluate.scan_levels import level_error, level_surface, point_normals

@@ -13,11 +13,7 @@ import torch
 from torch import Tensor
 
 from vultus.geometry.camera import Camera
-from vultus.geometry.rigid import rigid_transform, rotation_from_pose_angles
 from vultus.io.files import atomic_file
-from vultus.render.shade import over, srgb_from_linear
-
-FACE_WIDTH_MM = 140.0
 
 
 @dataclass(frozen=True)
@@ -69,34 +65,6 @@ def kept(folder: Path, name: str, draw: Callable[[], Shot]) -> Shot:
             torch.from_numpy(kept_shot["pose"]),
         )
         return Shot(name, image, camera, float(kept_shot["yaw_deg"]))
-
-
-def look_at_head(
-    yaw_deg: float,
-    pitch_deg: float,
-    roll_deg: float,
-    *,
-    distance_mm: float,
-    face_px: float,
-    size_px: int,
-    shift_mm: tuple[float, float] = (0.0, 0.0),
-) -> Camera:
-    """A square camera that sees a head of our frame from a distance, the face ``face_px`` wide."""
-    rotation = rotation_from_pose_angles(*torch.tensor([yaw_deg, pitch_deg, roll_deg]))
-    centre = torch.tensor([0.0, -25.0, -30.0])
-    translation = torch.tensor([*shift_mm, distance_mm]) - rotation @ centre
-    focal_px = torch.tensor(face_px * distance_mm / FACE_WIDTH_MM)
-    return Camera(
-        focal_px, torch.full((2,), size_px / 2), (size_px, size_px), rigid_transform(rotation, translation)
-    )
-
-
-def finished(linear_rgba: Tensor, background: Tensor, noise: float = 0.0, seed: int = 0) -> Tensor:
-    """Premultiplied linear "1 4 h w" over a background: sRGB "3 h w" with sensor noise."""
-    image = srgb_from_linear(over(linear_rgba, background).clamp(0, 1))[0]
-    if noise:
-        image = image + noise * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
-    return image.clamp(0, 1)
 
 
 def contact_sheet(shots: list[Shot], columns: int = 7, side_px: int = 240) -> Tensor:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from heads import bundled_model
 from report import Report, Row, table, write
-from scenes import look_at_head
 
+from vultus.data.scene import look_at_head
 from vultus.fit.landmark_basis import gather
 from vultus.fit.landmarks import ExpressionPrior, LandmarkOptions, fit_landmarks
 from vultus.model.face import FaceCode

@@ -20,13 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from heads import SEVEN, load_method, mean_head, skin_surface
-from photo_skin import Correspondence, PhotoSkin, photo_skin, through_the_chart
 from report import Report, table, write
-from scenes import Shot, cache_folder, contact_sheet, finished, kept, look_at_head, recipe
+from scenes import Shot, cache_folder, contact_sheet, kept, recipe
 from scoring import Score, Target, make_target, score
 from shape import compare, report_shape
 from tqdm import tqdm
 
+from vultus.data.expressions import MILD, random_expression
+from vultus.data.photo_skin import Correspondence, PhotoSkin, photo_skin, through_the_chart
+from vultus.data.scene import finished, look_at_head
 from vultus.geometry.camera import Camera
 from vultus.geometry.light import ambient_and_directional
 from vultus.io.files import atomic_file
@@ -41,11 +43,6 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 NUM_HEADS, SIZE_PX, NUM_POINTS = 100, 640, 8000
 MAX_YAW_DEG = 45.0
 RECIPE = 1  # raise it when the drawing below changes
-MILD = {
-    "mouthSmile": 0.5, "browInnerUp": 0.5, "browDown": 0.4, "eyeSquint": 0.4, "eyeWide": 0.4, "jawOpen": 0.15,
-    "mouthPress": 0.4, "mouthStretch": 0.3, "mouthFrown": 0.3, "mouthUpperUp": 0.25, "cheekSquint": 0.5,
-}  # fmt: skip
-"""Units, each with the most that counts as mild."""
 
 
 @lru_cache(maxsize=1)
@@ -57,11 +54,7 @@ def ict_model(shared: Path) -> tuple[MorphableModel, Correspondence]:
 def random_code(model: MorphableModel, rng: np.random.Generator, *, mild: bool) -> FaceCode:
     expression = torch.zeros(len(model.expression_names))
     if mild:
-        for name in rng.choice(list(MILD), 2, replace=False):
-            amount = float(rng.uniform(0.3, 1.0)) * MILD[name]
-            for i, full in enumerate(model.expression_names):
-                if full in (name, f"{name}Left", f"{name}Right"):
-                    expression[i] = amount
+        expression = random_expression(model, rng, MILD)
     identity = torch.from_numpy(rng.normal(size=len(model.identity_mm))).float()
     return FaceCode(identity, expression, torch.zeros(len(model.albedo)))
 

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from heads import load_method, mean_head
 from report import Report, Row, table, write
-from scenes import Shot, cache_folder, contact_sheet, finished, kept, look_at_head, recipe
+from scenes import Shot, cache_folder, contact_sheet, kept, recipe
 from scoring import REGIONS, Score, Target, make_target, score
 from shape import compare, report_shape
 
+from vultus.data.scene import finished, look_at_head
 from vultus.evaluate.scan import Alignment, align_points, align_to_scan
 from vultus.io.images import read_image, write_png
 from vultus.io.obj import read_obj

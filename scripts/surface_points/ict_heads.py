@@ -14,7 +14,7 @@ from network import find_surface_points
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import shape_ict
-from photo_skin import photo_skin
+from vultus.data.photo_skin import photo_skin
 
 from vultus.detect import default_detector
 from vultus.detect.network import Network

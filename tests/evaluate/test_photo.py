@@ -10,7 +10,8 @@ from skimage import data
 
 from vultus.errors import AssetMissing, BadFile, BadInput, FaceNotFound
 from vultus.evaluate.benchmark import Prediction, evaluation, run_item
-from vultus.evaluate.photo import FaceInPhoto, PhotoBenchmark, colour_values, find_face, hull, open_photo
+from vultus.evaluate.image_metrics import colour_values
+from vultus.evaluate.photo import FaceInPhoto, PhotoBenchmark, find_face, hull, open_photo
 from vultus.evaluate.recogniser import Recogniser
 from vultus.io.images import read_image, write_png
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vultus.evaluate.rerender import landmark_residual_px, psnr_db, rerender, rerender_psnr
+from vultus.evaluate.image_metrics import psnr_db
+from vultus.evaluate.rerender import landmark_residual_px, rerender, rerender_psnr
 from vultus.evaluate.scan_levels import level_error, level_surface
 from vultus.geometry.camera import Camera
 from vultus.geometry.light import ambient_and_directional

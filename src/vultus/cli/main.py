@@ -17,7 +17,7 @@ import tyro
 
 from .. import __version__
 from ..errors import VultusError
-from . import ablate, dataset, doctor, fuse, models, reconstruct, register
+from . import ablate, dataset, doctor, evaluate, fuse, models, reconstruct, register
 from .outcome import UNEXPECTED_REMEDY, one_line
 
 FAILED, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -29,8 +29,10 @@ Examples:
   vultus reconstruct album/ -o out --jobs 2  every face of every photo in a folder
   vultus register scan.ply -o out            a 3D scan in the face model's terms
   vultus fuse front.jpg left.jpg -o anna     several photos of one person: one head
+  vultus evaluate scan anna.ply --photo anna.jpg   measured against a scan, or a benchmark
   vultus ablate photos/                      what each part of the method is worth
   vultus dataset capture -o captures         calibrated pictures and scans of synthetic people
+  vultus dataset synthetic -o heads          drawn heads whose truth is known
   vultus models                              face models, their licences, how to get them
   vultus doctor                              is everything here that vultus needs?
 
@@ -40,6 +42,7 @@ _COMMANDS = {
     "reconstruct": (reconstruct.Reconstruct, reconstruct.DESCRIPTION),
     "register": (register.Register, register.DESCRIPTION),
     "fuse": (fuse.Fuse, fuse.DESCRIPTION),
+    "evaluate": (evaluate.Evaluate, evaluate.DESCRIPTION),
     "ablate": (ablate.Ablate, ablate.DESCRIPTION),
     "dataset": (dataset.Dataset, dataset.DESCRIPTION),
     "models": (models.Models, models.DESCRIPTION),
@@ -87,6 +90,7 @@ def _parse(
 ) -> (
     reconstruct.Reconstruct
     | register.Register
+    | evaluate.Evaluate
     | ablate.Ablate
     | dataset.Dataset
     | fuse.Fuse
@@ -94,6 +98,10 @@ def _parse(
     | doctor.Doctor
 ):
     flags = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    if arguments[:1] == ["evaluate"]:
+        return tyro.extras.subcommand_cli_from_dict(
+            evaluate.BENCHMARKS, prog="vultus evaluate", description=evaluate.DESCRIPTION, args=arguments[1:] or ["--help"], config=flags
+        )  # fmt: skip
     if arguments and arguments[0] in _COMMANDS:
         command, description = _COMMANDS[arguments[0]]
         prog = f"vultus {arguments[0]}"

@@ -6,7 +6,6 @@ same options make the same bytes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BadFile, BadInput
+from ..errors import BadInput
 from ..evaluate.scan_levels import level_surface
 from ..geometry.camera import Camera
 from ..geometry.mesh import Mesh, Topology
 from ..geometry.rigid import transform_points
-from ..io.files import atomic_directory, atomic_file
+from ..io.files import atomic_directory
 from ..io.images import write_png
 from ..io.ply import write_ply
 from ..model.deformation import face_vertices
 from ..model.face import DetailedFace
 from ..model.morphable import MorphableModel
+from .recipe import claim, rounded, write_json
 from .rig import EXPRESSIONS, Subject, head_pose, lit_by, make_subject, posed_subject, rig_cameras, rig_lamps
 from .wrinkles import photograph
 
-RECIPE = "dataset.json"
 CAMERAS, LANDMARKS, MESH, TRUTH = "cameras.json", "landmarks.json", "mesh.ply", "truth.npz"
 
 
@@ -80,7 +79,8 @@ def make_captures(
         BadInput: the folder holds a set made with other options. BadFile: it cannot be written.
     """
     folder = Path(folder)
-    _claim(folder, model, options)
+    recipe = {"maker": "vultus dataset capture", "model": model.name, **asdict(options)}
+    claim(folder, recipe, grows="subjects", what="a set of captures")
     for number in range(options.subjects):
         subject: Subject | None = None
         for expression in list(EXPRESSIONS)[: options.expressions]:
@@ -123,8 +123,8 @@ def write_capture(
         zero = torch.zeros(())
         points = model.landmarks["ibug68"].points(vertices, model.triangles, zero, zero)
         points = transform_points(T_world_head, points)
-        _write_json(partial / CAMERAS, {"unit": "mm", "cameras": cameras})
-        _write_json(partial / LANDMARKS, {"unit": "mm", "scheme": "ibug68", "points": _rounded(points, 4)})
+        write_json(partial / CAMERAS, {"unit": "mm", "cameras": cameras})
+        write_json(partial / LANDMARKS, {"unit": "mm", "scheme": "ibug68", "points": rounded(points, 4)})
         code = face.coarse.code
         with (partial / TRUTH).open("wb") as file:
             np.savez_compressed(
@@ -150,45 +150,15 @@ def scan_mesh(
     return Mesh(points, Topology(torch.from_numpy(triangles.reshape(-1, 3)), len(points)))
 
 
-def _claim(folder: Path, model: MorphableModel, options: CaptureOptions) -> None:
-    """Write the recipe, or check that the one in place is the same but for the number of subjects."""
-    recipe = {"maker": "vultus dataset capture", "model": model.name, **asdict(options)}
-    path = folder / RECIPE
-    try:
-        if path.is_file():
-            before = json.loads(path.read_text())
-            other = sorted(key for key in recipe if key != "subjects" and before.get(key) != recipe[key])
-            if other:
-                raise BadInput(
-                    f"{folder}: holds a set made with another {', '.join(other)} (see {RECIPE}); use the same, or another -o"
-                )
-            recipe["subjects"] = max(recipe["subjects"], int(before.get("subjects", 0)))
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BadInput(f"{folder}: holds something else than a set of captures; choose another -o")
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_json(path, recipe)
-    except (OSError, ValueError) as error:
-        raise BadFile(f"{path}: cannot be read or written ({error}); choose another -o") from error
-
-
 def _camera_entry(camera: Camera, name: str, lamp: int | None) -> dict[str, Any]:
     """As ``vultus fuse --cameras`` reads it, with the names of camera and lamp besides."""
     focal, (x, y) = float(camera.focal_px), camera.principal_px.tolist()
     pose = camera.T_camera_head.double()
     return {
         "K": [[focal, 0.0, x], [0.0, focal, y], [0.0, 0.0, 1.0]],
-        "R": _rounded(pose[:3, :3], 9),
-        "t": _rounded(pose[:3, 3], 6),
+        "R": rounded(pose[:3, :3], 9),
+        "t": rounded(pose[:3, 3], 6),
         "size": list(camera.size_px),
         "camera": name,
         "light": "all" if lamp is None else f"lamp{lamp + 1}",
     }
-
-
-def _rounded(values: Tensor, digits: int) -> Any:
-    return np.round(values.double().numpy(), digits).tolist()
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps(document, indent=1) + "\n")

@@ -19,6 +19,7 @@ from ..geometry.light import frontal_light
 from ..geometry.rigid import FRONTAL, rigid_transform, rotation_from_pose_angles
 from ..model.face import CoarseFace, DeformedFace, DetailedFace, FaceCode
 from ..model.morphable import MorphableModel
+from .expressions import weights_of
 from .wrinkles import Lamp, wrinkle_map
 
 MAP_SIZE = 64
@@ -93,12 +94,7 @@ def make_subject(model: MorphableModel, seed: int, *, wrinkles: float = 1.0) -> 
 
 def expression_weights(model: MorphableModel, name: str) -> Tensor:
     """Weights "e" of one of :data:`EXPRESSIONS`; units that the model lacks are left out."""
-    weights = torch.zeros(len(model.expression_names)).to(model.mean_mm)
-    for unit, value in EXPRESSIONS[name].items():
-        for index, known in enumerate(model.expression_names):
-            if known in (unit, f"{unit}Left", f"{unit}Right"):
-                weights[index] = value
-    return weights
+    return weights_of(model, EXPRESSIONS[name]).to(model.mean_mm)
 
 
 def posed_subject(model: MorphableModel, subject: Subject, expression: str = "1_neutral") -> DetailedFace:

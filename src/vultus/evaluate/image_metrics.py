@@ -1,8 +1,9 @@
-"""How like its photo a drawn picture is, over a mask: L1 and SSIM; PSNR is :func:`.rerender.psnr_db`."""
+"""How like its photo a drawn picture is, over a mask: L1, PSNR and SSIM."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 from torch import Tensor
@@ -54,3 +55,30 @@ def _blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
     kernel = np.exp(-0.5 * (offset / _SIGMA_PX) ** 2)
     kernel /= kernel.sum()
     return correlate1d(correlate1d(values, kernel, axis=-1), kernel, axis=-2)
+
+
+def psnr_db(image: Tensor, drawn: Tensor, mask: Tensor) -> float:
+    """Peak signal-to-noise ratio of "3 h w" sRGB images over a mask "h w"; NaN where there is nothing to compare."""
+    if not bool(mask.any()):
+        return float("nan")
+    error = float((image - drawn).square().mean(0)[mask].mean())
+    return 100.0 if error <= 1e-10 else float(-10 * torch.log10(torch.tensor(error)))
+
+
+def colour_values(photo: Tensor, image: Tensor, drawn: Tensor, skin: Tensor) -> dict[str, float]:
+    """L1, PSNR and SSIM of a picture "3 h w" on a photo's skin "h w", where it is drawn "h w"; and what one colour would score.
+
+    The one colour is the mean of the photo's skin: less than that no method that has seen the photo needs to know.
+    """
+    both = drawn & skin
+    flat = photo[:, skin].double().mean(1).to(photo)[:, None, None].expand_as(photo)
+    composed = torch.where(drawn, image, photo)
+    return {
+        "l1": masked_l1(photo, image, both),
+        "psnr_db": psnr_db(photo, image, both),
+        "ssim": masked_ssim(photo, composed, both),
+        "coverage_percent": 100.0 * float(both.sum()) / float(skin.sum()),
+        "whole_l1": masked_l1(photo, torch.where(drawn, image, flat), skin),
+        "flat_l1": masked_l1(photo, flat, skin),
+        "flat_psnr_db": psnr_db(photo, flat, skin),
+    }

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import AssetMissing, BadInput, FaceNotFound, WeightsMismatch
 from ..io.images import list_images, read_image
 from .benchmark import Curve, Item, ItemScore, Prediction, Row
-from .image_metrics import masked_l1, masked_ssim
+from .image_metrics import colour_values
 from .layout import Layout
 from .recogniser import SAME_PERSON, Recogniser, cosine, sface
 from .summary import curve, row
@@ -165,27 +165,6 @@ class PhotoBenchmark:
             return self.recogniser(), ""
         except (AssetMissing, WeightsMismatch) as error:
             return None, " ".join(str(error).split())
-
-
-def colour_values(photo: Tensor, image: Tensor, drawn: Tensor, skin: Tensor) -> dict[str, float]:
-    """L1, PSNR and SSIM of a picture "3 h w" on a photo's skin "h w", where it is drawn "h w"; and what one colour would score.
-
-    The one colour is the mean of the photo's skin: less than that no method that has seen the photo needs to know.
-    """
-    from .rerender import psnr_db
-
-    both = drawn & skin
-    flat = photo[:, skin].double().mean(1).to(photo)[:, None, None].expand_as(photo)
-    composed = torch.where(drawn, image, photo)
-    return {
-        "l1": masked_l1(photo, image, both),
-        "psnr_db": psnr_db(photo, image, both),
-        "ssim": masked_ssim(photo, composed, both),
-        "coverage_percent": 100.0 * float(both.sum()) / float(skin.sum()),
-        "whole_l1": masked_l1(photo, torch.where(drawn, image, flat), skin),
-        "flat_l1": masked_l1(photo, flat, skin),
-        "flat_psnr_db": psnr_db(photo, flat, skin),
-    }
 
 
 def hull(mask: Tensor) -> Tensor:

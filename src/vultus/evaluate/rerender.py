@@ -21,6 +21,7 @@ from ..render.bake import bake, dilate
 from ..render.interpolate import interpolate
 from ..render.raster import rasterize
 from ..render.shade import linear_from_srgb, sample_texture, srgb_from_linear
+from .image_metrics import psnr_db
 
 Colour = Literal["model", "texture", "relit"]
 """Model albedo under the fitted light; the extracted texture as it is; the delit albedo under the fitted light."""
@@ -82,14 +83,6 @@ def _gain(photo: Tensor, drawn: Tensor, mask: Tensor) -> Tensor:
         return torch.ones(3, 1, 1)
     seen, made = photo[:, mask], drawn[:, mask]
     return ((seen * made).sum(1) / made.square().sum(1).clamp_min(1e-8))[:, None, None]
-
-
-def psnr_db(image: Tensor, drawn: Tensor, mask: Tensor) -> float:
-    """Peak signal-to-noise ratio of "3 h w" sRGB images over a mask "h w"; NaN where there is nothing to compare."""
-    if not bool(mask.any()):
-        return float("nan")
-    error = float((image - drawn).square().mean(0)[mask].mean())
-    return 100.0 if error <= 1e-10 else float(-10 * torch.log10(torch.tensor(error)))
 
 
 def rerender_psnr(view: View, model: MorphableModel, face: Geometry | TexturedFace, colour: Colour) -> float:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import BadInput
-from ..evaluate.benchmark import Method
-from ..evaluate.rerender import Colour
-from .eos import EosFit
-from .files import Files
-from .mediapipe import MediaPipeMesh
-from .vultus import LandmarkFitOnly, MeanHead, Switched, Vultus
+
+if TYPE_CHECKING:
+    from ..evaluate.benchmark import Method
+    from ..evaluate.rerender import Colour
 
 METHODS = {
     "vultus": "the reconstruction (its mesh: wrinkles move no vertex)",
@@ -48,18 +47,31 @@ def choose_method(
     """
     if name not in METHODS and Path(name).exists():
         name, files = "files", Path(name)
+    # Each method is imported when it is chosen: the command line must start quickly, whatever it is asked for.
     if name == "files":
+        from .files import Files
+
         if files is None:
             raise BadInput("--method files: say where the predictions are, with --files FOLDER")
         return Files(files, unit, mirrored, landmarks)
     if name == "eos":
+        from .eos import EosFit
+
         if eos is None:
             raise BadInput(
                 "--method eos: say where the Surrey model is, with --eos FOLDER (docs/evaluate/peers.md)"
             )
         return EosFit(eos)
     if name == "mediapipe":
+        from .mediapipe import MediaPipeMesh
+
         return MediaPipeMesh()
+    return _our_own(name, model, colour)
+
+
+def _our_own(name: str, model: str, colour: Colour | None) -> Method:
+    from .vultus import LandmarkFitOnly, MeanHead, Switched, Vultus
+
     if name == "mean":
         return MeanHead(model)
     if name == "landmarks":

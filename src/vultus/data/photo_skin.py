@@ -1,6 +1,7 @@
 """Skin from a photo for another head: the photo is thrown onto the bundled head fitted to it and carried over through the face chart.
 
-No light is taken out: the photos are studio portraits under even light, and the benchmark only needs skin that looks real.
+No light is taken out: photos under even light, such as studio portraits, look best. A fit that errs shifts the skin along the surface
+with it (docs/experiments.md: 0.6 mm per axis).
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from heads import bundled_model
 from torch import Tensor
 
-from vultus.geometry.closest import TriangleTree
-from vultus.geometry.mesh import vertex_normals
-from vultus.io.images import read_image
-from vultus.model.morphable import MorphableModel
-from vultus.render.shade import linear_from_srgb, sample_texture
-from vultus.stages.reconstruct import reconstruct
+from ..geometry.closest import TriangleTree
+from ..geometry.mesh import vertex_normals
+from ..io.images import read_image
+from ..model import bundled
+from ..model.morphable import MorphableModel
+from ..render.shade import linear_from_srgb, sample_texture
 
 SQUARELY, GRAZING = 0.55, 0.25
 """Cosines between normal and view: from where the photo is believed wholly, and not at all."""
@@ -44,7 +44,8 @@ class Correspondence:
 
 
 def through_the_chart(model: MorphableModel) -> Correspondence:
-    ours = bundled_model()
+    """Where the face chart's vertices of a model lie on the bundled head."""
+    ours = bundled.load()
     assert ours.chart is not None and model.chart is not None
     keep = ~ours.chart.is_membrane
     flat = lambda uv: torch.cat([uv, torch.zeros(len(uv), 1)], 1).double().numpy()  # noqa: E731
@@ -57,7 +58,13 @@ def through_the_chart(model: MorphableModel) -> Correspondence:
 
 
 def photo_skin(path: Path, where: Correspondence) -> PhotoSkin:
-    """Fit the bundled head to a photo and look every vertex up in it."""
+    """Fit the bundled head to a photo and look every vertex up in it.
+
+    Raises:
+        BadFile: the photo cannot be read. FaceNotFound: nobody is in it.
+    """
+    from ..stages.reconstruct import reconstruct  # here: the command line is up before the networks are
+
     found = reconstruct(read_image(path)[0], level="deformed", texture_size=0)
     vertices, camera = found.mesh.vertices, found.camera
     on_head = lambda values: (values[where.corners] * where.weights[..., None]).sum(1)  # noqa: E731
