@@ -63,3 +63,29 @@ def test_only_triangles_that_face_the_same_way(soup):
     )
     assert (nothing.triangle_ids == -1).all()
     assert np.isnan(nothing.points).all()
+
+
+def test_no_queries_have_no_answers():
+    found = TriangleTree(np.eye(3), np.array([[0, 1, 2]])).query(np.zeros((0, 3)))
+    assert found.points.shape == (0, 3) and found.distances.shape == (0,)
+
+
+def test_the_order_of_queries_does_not_matter():
+    """Neighbours bound each other's search, across the chunks of the threads too."""
+    rng = np.random.default_rng(5)
+    tree = TriangleTree(rng.normal(size=(300, 3)), rng.integers(0, 300, (500, 3)))
+    points = rng.normal(size=(1000, 3))
+    normals = points / np.linalg.norm(points, axis=1, keepdims=True)
+    for extra in ((), (normals, 50.0)):
+        alone = [
+            tree.query(p[None], *((e[None] if np.ndim(e) else e) for e in _row(extra, i)))
+            for i, p in enumerate(points)
+        ]
+        together = tree.query(points, *extra)
+        np.testing.assert_allclose(
+            together.distances, np.concatenate([a.distances for a in alone]), atol=1e-12
+        )
+
+
+def _row(extra, i):
+    return (extra[0][i], extra[1]) if extra else ()

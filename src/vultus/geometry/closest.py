@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 LEAF_SIZE = 4
+_CHUNK = 256  # queries that one thread takes after each other
 
 
 class ClosestPoints(NamedTuple):
@@ -56,8 +57,10 @@ class TriangleTree:
         points = np.ascontiguousarray(points, np.float64)
         facing = np.zeros((0, 3)) if normals is None else np.ascontiguousarray(normals, np.float64)
         least_cosine = float(np.cos(np.deg2rad(max_angle_deg)))
+        # Neighbours after each other: what one finds is a good bound for the next, and the tree stays in the cache.
+        order = np.argsort(_morton_codes(np.nan_to_num(points, posinf=0.0, neginf=0.0)), kind="stable")
         slots, weights = _query(
-            points, facing, least_cosine, self._corners, self._normals, self._low, self._high
+            points, order, facing, least_cosine, self._corners, self._normals, self._low, self._high
         )
         feet = (self._corners[slots] * weights[:, :, None]).sum(1)
         distances = np.linalg.norm(points - feet, axis=1)
@@ -70,6 +73,8 @@ def closest_points(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarr
 
 
 def _morton_codes(points: np.ndarray) -> np.ndarray:
+    if not len(points):
+        return np.zeros(0, np.uint64)
     low, high = points.min(0), points.max(0)
     cell = ((points - low) / np.maximum(high - low, 1e-30).max() * 1023).astype(np.uint64)
     code = np.zeros(len(points), np.uint64)
@@ -144,57 +149,79 @@ def _closest_barycentric(p, triangle):
     return va / total, vb / total, vc / total
 
 
+@njit(cache=True)
+def _distance_to(point, triangle, u, v, w):
+    total = 0.0
+    for axis in range(3):
+        foot = u * triangle[0, axis] + v * triangle[1, axis] + w * triangle[2, axis]
+        total += (point[axis] - foot) ** 2
+    return total
+
+
+@njit(cache=True)
+def _faces(facing, i, normals, slot, least_cosine):
+    if len(facing) == 0:
+        return True
+    return (
+        _dot(facing[i, 0], facing[i, 1], facing[i, 2], normals[slot, 0], normals[slot, 1], normals[slot, 2])
+        >= least_cosine
+    )
+
+
 @njit(cache=True, nogil=True, parallel=True)
-def _query(points, facing, least_cosine, corners, normals, low, high):
-    num_inner = len(low) // 2
+def _query(points, order, facing, least_cosine, corners, normals, low, high):
     slots = np.full(len(points), -1, np.int64)
     weights = np.full((len(points), 3), np.nan)
-    for i in prange(len(points)):
-        point = points[i]
-        if not np.isfinite(point[0] + point[1] + point[2]):
-            continue
-        best = np.inf
-        stack = np.empty(64, np.int64)
-        bound = np.empty(64)
-        stack[0], bound[0], top = 0, 0.0, 1
-        while top > 0:
-            top -= 1
-            node = stack[top]
-            if bound[top] >= best:
-                continue
-            if node >= num_inner:
-                first = (node - num_inner) * LEAF_SIZE
-                for slot in range(first, min(first + LEAF_SIZE, len(corners))):
-                    if len(facing) > 0:
-                        cosine = 0.0
-                        for axis in range(3):
-                            cosine += facing[i, axis] * normals[slot, axis]
-                        if not cosine >= least_cosine:
-                            continue
-                    u, v, w = _closest_barycentric(point, corners[slot])
-                    distance = 0.0
-                    for axis in range(3):
-                        foot = (
-                            u * corners[slot, 0, axis]
-                            + v * corners[slot, 1, axis]
-                            + w * corners[slot, 2, axis]
-                        )
-                        distance += (point[axis] - foot) ** 2
-                    if distance < best:
-                        best = distance
-                        slots[i] = slot
-                        weights[i, 0], weights[i, 1], weights[i, 2] = u, v, w
-                continue
-            left, right = 2 * node + 1, 2 * node + 2
-            to_left = _box_distance(point, low[left], high[left])
-            to_right = _box_distance(point, low[right], high[right])
-            near, near_bound, far, far_bound = left, to_left, right, to_right
-            if to_right < to_left:
-                near, near_bound, far, far_bound = right, to_right, left, to_left
-            if far_bound < best:
-                stack[top], bound[top] = far, far_bound
-                top += 1
-            if near_bound < best:
-                stack[top], bound[top] = near, near_bound
-                top += 1
+    for chunk in prange((len(points) + _CHUNK - 1) // _CHUNK):
+        stack, bound = np.empty(64, np.int64), np.empty(64)
+        before = -1
+        for place in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(points))):
+            i = order[place]
+            slot, u, v, w = _closest_slot(
+                points[i], i, before, stack, bound, facing, least_cosine, corners, normals, low, high
+            )
+            if slot >= 0:
+                slots[i], before = slot, slot
+                weights[i, 0], weights[i, 1], weights[i, 2] = u, v, w
     return slots, weights
+
+
+@njit(cache=True)
+def _closest_slot(point, i, before, stack, bound, facing, least_cosine, corners, normals, low, high):
+    """Depth first, the nearer child first; ``before`` is where the previous query ended, or -1."""
+    found, best, best_u, best_v, best_w = -1, np.inf, np.nan, np.nan, np.nan
+    if not np.isfinite(point[0] + point[1] + point[2]):
+        return found, best_u, best_v, best_w
+    if before >= 0 and _faces(facing, i, normals, before, least_cosine):
+        best_u, best_v, best_w = _closest_barycentric(point, corners[before])
+        found, best = before, _distance_to(point, corners[before], best_u, best_v, best_w)
+    num_inner = len(low) // 2
+    stack[0], bound[0], top = 0, 0.0, 1
+    while top > 0:
+        top -= 1
+        node = stack[top]
+        if bound[top] >= best:
+            continue
+        if node >= num_inner:
+            first = (node - num_inner) * LEAF_SIZE
+            for slot in range(first, min(first + LEAF_SIZE, len(corners))):
+                if not _faces(facing, i, normals, slot, least_cosine):
+                    continue
+                u, v, w = _closest_barycentric(point, corners[slot])
+                distance = _distance_to(point, corners[slot], u, v, w)
+                if distance < best:
+                    found, best, best_u, best_v, best_w = slot, distance, u, v, w
+            continue
+        left, right = 2 * node + 1, 2 * node + 2
+        to_left = _box_distance(point, low[left], high[left])
+        to_right = _box_distance(point, low[right], high[right])
+        near, near_bound, far, far_bound = left, to_left, right, to_right
+        if to_right < to_left:
+            near, near_bound, far, far_bound = right, to_right, left, to_left
+        if far_bound < best:
+            stack[top], bound[top] = far, far_bound
+            top += 1
+        if near_bound < best:
+            stack[top], bound[top] = near, near_bound
+            top += 1
+    return found, best_u, best_v, best_w
