@@ -3,8 +3,8 @@
     python benchmarks/peers.py [--heads N] [--people N] [--photos N] [--jobs N] [--eos FOLDER] [--only NAME ...] [--shared DIR] [--save]
 
 Synthetic heads (made once, kept under $XDG_CACHE_HOME/vultus-benchmarks), photos of studio/, and its people neutral and smiling. Resumes: what
-is finished is kept as `vultus evaluate` keeps it. --save writes benchmarks/results/peers.json, the page and its pictures; --page only
-writes the page anew from that file. Seconds are those of the machine and count of processes that the file names.
+is finished is kept as `vultus evaluate` keeps it. --save writes benchmarks/results/peers.json, the page and its pictures; --time adds the seconds, in a run of its
+own because one process must be alone for them; --page only writes the page anew from that file.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from scenes import cache_folder
 import vultus
 from vultus.cli.scoring import score_all
 from vultus.data.synthetic_heads import SyntheticOptions, make_heads
+from vultus.errors import VultusError
 from vultus.evaluate.benchmark import Benchmark, Evaluation
 from vultus.evaluate.consistency import open_consistency
 from vultus.evaluate.photo import open_photo
@@ -36,6 +37,7 @@ from vultus.viewer.evaluation_figure import write_figure
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 METHODS = ("mean", "landmarks", "mediapipe", "eos", "vultus-coarse", "vultus", "vultus-detail")
 SWITCHES = ("vultus:no deformation", "vultus:contour none", "vultus:smoothness tv")
+TIMED = 12  # heads per method, for the seconds
 SWITCH_SHARE = 4  # switches and the detail level see every fourth head
 
 
@@ -52,12 +54,21 @@ def main() -> None:
         "--only", nargs="+", default=[], metavar="NAME", help="of synthetic, focal, photo, consistency"
     )
     parser.add_argument("--shared", type=Path, default=SHARED)
+    parser.add_argument(
+        "--time", action="store_true", help="only measure the seconds anew: alone, on a quiet machine"
+    )
     parser.add_argument("--save", action="store_true")
     parser.add_argument("--page", action="store_true", help="only write the page from the saved file")
     options = parser.parse_args()
     path = RESULTS / "peers.json"
     if options.page:
         write_page(json.loads(path.read_text()))
+        return
+    if options.time:
+        found = json.loads(path.read_text())
+        found["seconds"] = {method: _seconds(method, options) for method in found["benchmarks"]["synthetic"]}
+        path.write_text(json.dumps(_rounded(found), indent=1) + "\n")
+        write_page(found)
         return
     found: dict[str, Any] = json.loads(path.read_text()) if options.only and path.is_file() else {}
     found |= {
@@ -120,6 +131,20 @@ def _run(benchmark: Benchmark, data: Path, method: str, options: argparse.Namesp
     return score_all(benchmark, chosen, method, data, jobs=options.jobs, limit=limit)
 
 
+def _seconds(method: str, options: argparse.Namespace) -> float:
+    """Median seconds of one process, over a few heads after a first one that compiles and loads."""
+    chosen, items = choose_method(method, eos=options.eos), open_synthetic(_heads(options)).items[: TIMED + 1]
+    found = []
+    for item in items:
+        try:
+            found.append(chosen(item).seconds)
+        except VultusError:
+            continue
+    seconds = float(np.median(found[1:]))
+    print(method, f"{seconds:.3f} s", flush=True)
+    return seconds
+
+
 def _heads(options: argparse.Namespace) -> Path:
     """The generated set; made, or added to, where heads are missing."""
     ict, photos = options.shared / "ict", options.shared / "photos" / "studio" / "neutral_front"
@@ -149,13 +174,11 @@ def _people(studio: Path, count: int) -> Path:
 
 
 def _numbers(result: Evaluation) -> dict[str, Any]:
-    seconds = [s.seconds for s in result.scores if s.seconds is not None]
     return {
         "rows": {
             r.what: {"value": r.value, "unit": r.unit, "low": r.low, "high": r.high, "count": r.count, "better": r.better}
             for r in result.rows
         },
-        "seconds": float(np.median(seconds)) if seconds else None,
         "items": len(result.scores),
         "failed": sum(bool(s.problem) for s in result.scores),
         "notes": list(result.notes),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json as json_text
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tyro
+from tqdm import tqdm
 
 from ..errors import BadInput
 from ..evaluate.benchmark import Benchmark, Evaluation
@@ -16,7 +18,7 @@ from ..evaluate.summary import document, text
 from ..io.files import atomic_file
 from ..methods.choose import METHODS, choose_method
 from ..viewer.evaluation_figure import check_figure, write_figure
-from .scoring import score_all
+from .scoring import cache_folder, score_all
 
 if TYPE_CHECKING:
     from ..evaluate.rerender import Colour
@@ -279,6 +281,8 @@ class Consistency(Evaluate):
 class Synthetic(Evaluate):
     """Generated heads whose truth is known: shape, landmarks, pose, camera; `vultus dataset synthetic -o DATA` makes them."""
 
+    data: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")] = None  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride]
+    """The set; 200 heads from the package alone, made now and kept for the next time, when not given."""
     focal: Literal["unknown", "known"] = "unknown"
     """Whether the method is told the focal length."""
     corresponded: bool = False
@@ -290,10 +294,24 @@ class Synthetic(Evaluate):
         """See :func:`~vultus.evaluate.synthetic.open_synthetic`."""
         from ..evaluate.synthetic import open_synthetic
 
+        if self.data is None:
+            return open_synthetic(_default_heads(), focal=self.focal, corresponded=self.corresponded)
         return open_synthetic(self.data, focal=self.focal, corresponded=self.corresponded)
 
     def _colour(self) -> Colour | None:
         return None if self.draw == "no" else self.draw
+
+
+def _default_heads() -> Path:
+    """The set that anybody can make, under the cache; what of it is missing is made."""
+    from ..data.synthetic_heads import SyntheticOptions, make_heads
+    from ..model.catalog import load_model
+
+    folder, options = cache_folder() / "synthetic", SyntheticOptions()
+    with tqdm(total=options.heads, desc="making heads", unit="head", file=sys.stderr, disable=None) as bar:
+        for _ in make_heads(load_model("vultus"), folder, options):
+            bar.update()
+    return folder
 
 
 BENCHMARKS: dict[str, type[Evaluate]] = {

@@ -89,7 +89,7 @@ def score_all(
         raise BadInput(f"{data}: nothing to evaluate in it")
     if limit is not None and limit < len(items):
         items = [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
-    kept = Kept(_cache() / f"{benchmark.name}-{_digest(repr(_without_items(benchmark)), repr(method), _state(data), _code())}")  # fmt: skip
+    kept = Kept(cache_folder() / "evaluate" / f"{benchmark.name}-{_digest(repr(_without_items(benchmark)), repr(method), _state(data), _code())}")  # fmt: skip
     scores: dict[str, ItemScore] = {}
     extras = {item.key: method.fingerprint(item) if isinstance(method, Files) else "" for item in items}
     if not again:
@@ -151,8 +151,9 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vultus" / "evaluate"
+def cache_folder() -> Path:
+    """Where what can be made again is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vultus"
 
 
 def _digest(*parts: str) -> str:
