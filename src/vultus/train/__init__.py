@@ -1,0 +1,1 @@
+"""Training: one loop for all networks, from samples to a checkpoint."""
