@@ -29,7 +29,7 @@ from vultus.errors import VultusError
 from vultus.evaluate.benchmark import Benchmark, Evaluation
 from vultus.evaluate.consistency import open_consistency
 from vultus.evaluate.photo import open_photo
-from vultus.evaluate.synthetic import open_synthetic
+from vultus.evaluate.synthetic import SyntheticBenchmark, open_synthetic
 from vultus.methods.choose import choose_method
 from vultus.model.catalog import load_model
 from vultus.viewer.evaluation_figure import write_figure
@@ -38,7 +38,9 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 METHODS = ("mean", "landmarks", "mediapipe", "eos", "vultus-coarse", "vultus", "vultus-detail")
 SWITCHES = ("vultus:no deformation", "vultus:contour none", "vultus:smoothness tv")
 TIMED = 12  # heads per method, for the seconds
-SWITCH_SHARE = 4  # switches and the detail level see every fourth head
+SWITCH_SHARE = (
+    4  # switches, the detail level and methods that are told the focal length see every fourth head
+)
 
 
 def main() -> None:
@@ -122,7 +124,8 @@ def _benchmarks(options: argparse.Namespace) -> Iterator[tuple[str, Benchmark, P
 
 def _run(benchmark: Benchmark, data: Path, method: str, options: argparse.Namespace) -> Evaluation:
     limit = None
-    if benchmark.name == "synthetic" and (method in SWITCHES or method == "vultus-detail"):
+    told = isinstance(benchmark, SyntheticBenchmark) and benchmark.focal == "known"
+    if told or (benchmark.name == "synthetic" and (method in SWITCHES or method == "vultus-detail")):
         limit = max(1, options.heads // SWITCH_SHARE)
     if benchmark.name == "photo":
         limit = options.photos

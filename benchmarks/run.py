@@ -21,6 +21,7 @@ import consistency
 import detail
 import fuse
 import levels
+import metrics
 import outline
 import photos
 import render
@@ -46,6 +47,7 @@ def benchmarks(shared: Path, method: str, quick: bool) -> dict[str, tuple[bool, 
                 repeats=3 if quick else 7, tasks=speed.TASKS[:-1] if quick else speed.TASKS
             ),
         ),
+        "metrics": (False, lambda: metrics.measure(few(50) or metrics.STARTS)),
         "self_consistency": (False, lambda: self_consistency.measure(few(10))),
         "shape_james_mean": (True, lambda: shape_james.mean_report(shared)),
         "shape_james": (True, lambda: shape_james.measure(shared, method=method, focal=focal, limit=few(3))),

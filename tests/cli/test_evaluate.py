@@ -1,11 +1,13 @@
 """``vultus evaluate`` on the command line: a table, files, what is kept, and bad input in one line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from vultus.cli.scoring import __file__ as scoring_file
 from vultus.evaluate.regions import mean_face
 from vultus.geometry.mesh import Mesh, Topology
 from vultus.io.ply import write_ply
@@ -77,6 +79,20 @@ def test_what_is_finished_is_kept_until_a_file_changes(vultus, scans, monkeypatc
     assert done[2:] == ["anna"]
     vultus(*command, "--again")
     assert done[3:] == ["anna", "berta"]
+
+
+def test_compiled_files_are_no_other_version():
+    from vultus.cli.scoring import _code
+
+    before = _code()
+    cache = Path(scoring_file).parent / "__pycache__" / "left_by_a_test.nbi"
+    cache.parent.mkdir(exist_ok=True)
+    cache.write_bytes(b"numba writes such files while it runs")
+    try:
+        _code.cache_clear()
+        assert _code() == before
+    finally:
+        cache.unlink()
 
 
 def test_a_missing_prediction_is_said_and_the_rest_is_scored(vultus, scans):

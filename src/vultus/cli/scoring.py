@@ -146,8 +146,9 @@ def _code() -> str:
     """The package's own state: scores of another version are not these."""
     digest = hashlib.sha256(__version__.encode())
     root = Path(__file__).parents[1]
-    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.suffix != ".pyc"):
-        digest.update(path.read_bytes())
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:  # compiled files, numba's too, come and go
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
