@@ -17,7 +17,7 @@ import tyro
 
 from .. import __version__
 from ..errors import VultusError
-from . import ablate, dataset, doctor, evaluate, fuse, models, reconstruct, register
+from . import ablate, dataset, doctor, evaluate, fuse, models, reconstruct, register, train
 from .outcome import UNEXPECTED_REMEDY, one_line
 
 FAILED, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -33,6 +33,7 @@ Examples:
   vultus ablate photos/                      what each part of the method is worth
   vultus dataset capture -o captures         calibrated pictures and scans of synthetic people
   vultus dataset synthetic -o heads          drawn heads whose truth is known
+  vultus train tiny --data shards -o run     train a network on samples that `vultus dataset` made
   vultus models                              face models, their licences, how to get them
   vultus doctor                              is everything here that vultus needs?
 
@@ -44,6 +45,7 @@ _COMMANDS = {
     "fuse": (fuse.Fuse, fuse.DESCRIPTION),
     "evaluate": (evaluate.Evaluate, evaluate.DESCRIPTION),
     "ablate": (ablate.Ablate, ablate.DESCRIPTION),
+    "train": (train.Train, train.DESCRIPTION),
     "dataset": (dataset.Dataset, dataset.DESCRIPTION),
     "models": (models.Models, models.DESCRIPTION),
     "doctor": (doctor.Doctor, doctor.DESCRIPTION),
@@ -92,6 +94,7 @@ def _parse(
     | register.Register
     | evaluate.Evaluate
     | ablate.Ablate
+    | train.Train
     | dataset.Dataset
     | fuse.Fuse
     | models.Models
