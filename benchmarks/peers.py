@@ -29,18 +29,23 @@ from vultus.errors import VultusError
 from vultus.evaluate.benchmark import Benchmark, Evaluation
 from vultus.evaluate.consistency import open_consistency
 from vultus.evaluate.photo import open_photo
-from vultus.evaluate.synthetic import SyntheticBenchmark, open_synthetic
+from vultus.evaluate.synthetic import open_synthetic
 from vultus.methods.choose import choose_method
 from vultus.model.catalog import load_model
 from vultus.viewer.evaluation_figure import write_figure
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-METHODS = ("mean", "landmarks", "mediapipe", "eos", "vultus-coarse", "vultus", "vultus-detail")
-SWITCHES = ("vultus:no deformation", "vultus:contour none", "vultus:smoothness tv")
-TIMED = 12  # heads per method, for the seconds
-SWITCH_SHARE = (
-    4  # switches, the detail level and methods that are told the focal length see every fourth head
+METHODS = ("mean", "landmarks", "mediapipe", "eos", "vultus-coarse", "vultus")
+SWITCHES = (
+    "mean",
+    "vultus",
+    "vultus-detail",
+    "vultus:no deformation",
+    "vultus:contour none",
+    "vultus:smoothness tv",
 )
+TIMED = 12  # heads per method, for the seconds
+SWITCH_SHARE = 4  # switches, and methods that are told the focal length, see every fourth head
 
 
 def main() -> None:
@@ -53,7 +58,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--eos", type=Path, help="folder of the Surrey model; without it eos is left out")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="NAME", help="of synthetic, focal, photo, consistency"
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="of synthetic, switches, focal, photo, consistency",
     )
     parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument(
@@ -68,7 +77,11 @@ def main() -> None:
         return
     if options.time:
         found = json.loads(path.read_text())
-        found["seconds"] = {method: _seconds(method, options) for method in found["benchmarks"]["synthetic"]}
+        found["seconds"] = {
+            method: _seconds(method, options)
+            for method in (*METHODS, "vultus-detail")
+            if method != "eos" or options.eos
+        }
         path.write_text(json.dumps(_rounded(found), indent=1) + "\n")
         write_page(found)
         return
@@ -80,7 +93,7 @@ def main() -> None:
     }
     benchmarks: dict[str, Any] = found.setdefault("benchmarks", {})
     for name, benchmark, data, methods in _benchmarks(options):
-        results = [_run(benchmark, data, method, options) for method in methods]
+        results = [_run(name, benchmark, data, method, options) for method in methods]
         benchmarks[name] = {r.method: _numbers(r) for r in results if r.rows}
         shown = [
             r for r in results if r.method in METHODS and any("head_vertex" in s.samples for s in r.scores)
@@ -103,10 +116,12 @@ def _benchmarks(options: argparse.Namespace) -> Iterator[tuple[str, Benchmark, P
     """Name, benchmark, its data and the methods that it is for."""
     peers = tuple(name for name in METHODS if name != "eos" or options.eos)
     wanted = lambda name: not options.only or name in options.only  # noqa: E731
-    if wanted("synthetic") or wanted("focal"):
+    if any(wanted(name) for name in ("synthetic", "switches", "focal")):
         heads = _heads(options)
         if wanted("synthetic"):
-            yield "synthetic", open_synthetic(heads), heads, (*peers, *SWITCHES)
+            yield "synthetic", open_synthetic(heads), heads, peers
+        if wanted("switches"):
+            yield "switches", open_synthetic(heads), heads, SWITCHES
         if wanted("focal"):
             yield (
                 "focal",
@@ -119,17 +134,16 @@ def _benchmarks(options: argparse.Namespace) -> Iterator[tuple[str, Benchmark, P
         yield "photo", open_photo(photos / "neutral_front"), photos, ("vultus-coarse", "vultus")
     if photos.is_dir() and wanted("consistency"):
         people = _people(photos, options.people)
-        yield "consistency", open_consistency(people), people, tuple(m for m in peers if m != "vultus-detail")
+        yield "consistency", open_consistency(people), people, peers
 
 
-def _run(benchmark: Benchmark, data: Path, method: str, options: argparse.Namespace) -> Evaluation:
+def _run(name: str, benchmark: Benchmark, data: Path, method: str, options: argparse.Namespace) -> Evaluation:
     limit = None
-    told = isinstance(benchmark, SyntheticBenchmark) and benchmark.focal == "known"
-    if told or (benchmark.name == "synthetic" and (method in SWITCHES or method == "vultus-detail")):
+    if name in ("switches", "focal"):
         limit = max(1, options.heads // SWITCH_SHARE)
-    if benchmark.name == "photo":
+    if name == "photo":
         limit = options.photos
-    colour = "texture" if benchmark.name == "photo" else None
+    colour = "texture" if name == "photo" else None
     chosen = choose_method(method, eos=options.eos, colour=colour)
     return score_all(benchmark, chosen, method, data, jobs=options.jobs, limit=limit)
 

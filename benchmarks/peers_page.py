@@ -34,7 +34,7 @@ def write_page(found: dict[str, Any]) -> None:
     parts = [HEADER.format(machine=machine)]
     benchmarks, seconds = found["benchmarks"], found.get("seconds", {})
     if "synthetic" in benchmarks:
-        parts.append(_synthetic(benchmarks["synthetic"], benchmarks.get("focal", {}), seconds))
+        parts.append(_synthetic(benchmarks, seconds))
         _accuracy_against_time(benchmarks["synthetic"], seconds, DOCS / "images" / "accuracy_time.png")
     for name, title, say in (
         ("photo", "Photos drawn again", "Frontal portraits (Face Research Lab London Set, CC-BY 4.0), drawn with the extracted texture; `vultus evaluate photo`."),
@@ -47,7 +47,8 @@ def write_page(found: dict[str, Any]) -> None:
     (DOCS / "benchmarks.md").write_text("\n".join(parts))
 
 
-def _synthetic(methods: dict[str, Any], told: dict[str, Any], seconds: dict[str, float]) -> str:
+def _synthetic(benchmarks: dict[str, Any], seconds: dict[str, float]) -> str:
+    methods = benchmarks["synthetic"]
     text = [
         "## Synthetic heads", "",
         "`vultus dataset synthetic` draws them: half are ICT-FaceKit's, whose shapes no method here was made from, half the bundled model's own, bent by what",
@@ -57,8 +58,12 @@ def _synthetic(methods: dict[str, Any], told: dict[str, Any], seconds: dict[str,
         "![accuracy against time](images/accuracy_time.png)", "",
         "![where the errors are](images/benchmark_synthetic.png)", "",
     ]  # fmt: skip
-    if told:
-        text += ["With the focal length told:", "", _table(told, SYNTHETIC, {}), ""]
+    for name, say in (
+        ("switches", "Levels and switches, on every fourth of these heads (compare within this table only):"),
+        ("focal", "With the focal length told, on the same fourth:"),
+    ):
+        if name in benchmarks:
+            text += [say, "", _table(benchmarks[name], SYNTHETIC, seconds if name == "switches" else {}), ""]
     return "\n".join(text)
 
 
