@@ -1,4 +1,9 @@
-"""``vultus dataset synthetic`` on the command line."""
+"""``vultus dataset`` on the command line."""
+
+import pytest
+
+from vultus.data.shards import read_samples
+from vultus.errors import BadFile
 
 
 def test_heads_are_made_from_the_package_alone(vultus, tmp_path):
@@ -32,3 +37,45 @@ def test_wrong_options_end_in_one_line(vultus, tmp_path):
     run = vultus("dataset", "synthetic", "-o", tmp_path / "full")
     assert run.status == 2 and "something else than a set of synthetic heads" in run.err
     assert "capture" in vultus("dataset", "--help").out
+
+
+def test_samples_are_drawn_and_added_to(vultus, tmp_path):
+    small = ("-o", tmp_path / "set", "--size-px", 64, "--skins", 1, "--per-shard", 2)
+    run = vultus("dataset", "drawn", *small, "--samples", 3)
+    assert run.status == 0 and "3 samples made, 0 were there" in run.out, run.err
+    names = {path.name for path in (tmp_path / "set").iterdir()}
+    assert names == {"manifest.json", "skins", "shard-000000.tar", "shard-000001.tar"}
+    before = (tmp_path / "set" / "shard-000000.tar").read_bytes()
+    run = vultus("dataset", "drawn", *small, "--samples", 5)
+    assert run.status == 0 and "3 samples made, 2 were there" in run.out, run.err
+    assert (tmp_path / "set" / "shard-000000.tar").read_bytes() == before
+    run = vultus("dataset", "drawn", *small, "--samples", 5, "--seed", 1)
+    assert run.status == 2 and "another seed" in run.err and run.err.count("\n") == 1
+    stream = read_samples(tmp_path / "set", shuffle=False)
+    assert [sample.key[-2:] for sample in stream] == ["00", "01", "02", "03", "04"] and not stream.problems
+
+
+def test_drawing_ends_in_one_line_when_it_cannot(vultus, tmp_path, monkeypatch):
+    for wrong, says in ((("--samples", 0), "--samples 0"), (("--jobs", 0), "--jobs 0"), (("--photos", tmp_path), "no pictures")):  # fmt: skip
+        run = vultus("dataset", "drawn", "-o", tmp_path / "set", *wrong)
+        assert run.status == 2 and says in run.err and run.err.count("\n") == 1, run.err
+
+    def full(*_, **__):
+        raise BadFile("a.npz: cannot be written (No space left on device); free some space")
+
+    monkeypatch.setattr("vultus.data.drawn_samples.write_skin", full)
+    run = vultus("dataset", "drawn", "-o", tmp_path / "set", "--samples", 2, "--skins", 1)
+    assert run.status == 2 and "No space left" in run.err and run.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_make_what_one_makes(vultus, tmp_path):
+    small = ("--samples", 4, "--size-px", 64, "--skins", 2, "--per-shard", 2)
+    for name, jobs in (("one", 1), ("two", 2)):
+        run = vultus("dataset", "drawn", "-o", tmp_path / name, *small, "-j", jobs)
+        assert run.status == 0, run.err
+    for shard in (tmp_path / "one").glob("*.tar"):
+        assert shard.read_bytes() == (tmp_path / "two" / shard.name).read_bytes()
+    assert (tmp_path / "one" / "manifest.json").read_text() == (
+        tmp_path / "two" / "manifest.json"
+    ).read_text()

@@ -20,8 +20,6 @@ from ..model.catalog import load_model
 
 SHARDS, SHEET = "samples", "sheet.png"
 _MOST_ON_SHEET = 100
-EXAMPLES = """  vultus dataset fit -o fits --photos portraits      photos that fit well, as samples
-  vultus dataset profile -o turned --fits fits           the same, turned to 90 degrees"""
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")]
 
 
