@@ -92,7 +92,8 @@ def test_the_truth_lies_on_the_picture(drawn, model):
     zero = torch.zeros(())
     for number in range(0, 24, 3):
         s = drawn[number]
-        code = FaceCode(*(torch.from_numpy(s.code[name]) for name in ("identity", "expression")), torch.zeros(len(model.albedo)))  # fmt: skip
+        identity, expression = (torch.from_numpy(s.code[name]) for name in ("identity", "expression"))
+        code = FaceCode(identity, expression, torch.zeros(len(model.albedo)))  # fmt: skip
         explained = model.vertices(code) + deformation_offsets(model, torch.from_numpy(s.maps["deformation_mm"]))  # fmt: skip
         assert np.abs(explained.numpy() - s.vertices_mm).max() < 1e-3
         camera = s.vertices_mm @ s.T_camera_head[:3, :3].T + s.T_camera_head[:3, 3]

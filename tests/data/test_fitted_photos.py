@@ -151,7 +151,7 @@ def fitted(model, monkeypatch):
             raise FaceNotFound("nobody")
         return found_in(model, 120, yaw=50.0 if photo.stem == "turned" else 3.0)
 
-    monkeypatch.setattr(fitted_photos, "reconstruct", reconstruct)
+    monkeypatch.setattr("vultus.stages.reconstruct.reconstruct", reconstruct)
     return asked
 
 

@@ -7,6 +7,7 @@ import pickle
 import tarfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def make_sample(model, number: int, *, coded: bool = True, size: int = 24) -> Sa
     vertices = model.vertices(code) + deformation_offsets(model, torch.from_numpy(deformation))
     return Sample(
         key=f"s{number:04d}", source="here" if number % 2 else "there", person=f"p{number // 3}",
-        image=np.full((size, size + 8, 3), rng.integers(256, size=3), np.uint8), mask=np.uint8(255 * (rng.random((size, size + 8)) > 0.5)),
+        image=np.full((size, size + 8, 3), rng.integers(256, size=3), np.uint8), mask=np.where(rng.random((size, size + 8)) > 0.5, 255, 0).astype(np.uint8),
         vertices_mm=vertices.numpy(), focal_px=float(rng.uniform(300, 900)), principal_px=rng.normal(size=2).astype(np.float32),
         T_camera_head=rng.normal(size=(4, 4)).astype(np.float32), landmarks_px=rng.normal(size=(68, 3)).astype(np.float32),
         code={"identity": identity, "expression": expression} if coded else {}, maps={"deformation_mm": deformation} if coded else {},
@@ -256,7 +257,8 @@ def test_any_place_is_reached(folder):
     assert keys(read_samples(folder, seed=1, epoch=3, start=stream.position)) == whole[5:]
     parts = [keys(read_samples(folder, seed=1, epoch=3, start=2, rank=r, world=3)) for r in range(3)]
     assert [parts[i % 3][i // 3] for i in range(21)] == whole[2:]
-    for wrong in ({"rank": 1}, {"start": -1}, {"world": 0}, {"epoch": -1}):
+    cases: tuple[dict[str, Any], ...] = ({"rank": 1}, {"start": -1}, {"world": 0}, {"epoch": -1})
+    for wrong in cases:
         with pytest.raises(BadInput):
             read_samples(folder, **wrong)
 

@@ -17,7 +17,6 @@ from ..errors import BadFile, BadInput, FaceNotFound
 from ..io.files import atomic_file
 from ..io.images import list_images
 from ..model.morphable import MorphableModel
-from ..stages.reconstruct import reconstruct
 from .fast_skin import for_test
 from .fitted_gates import Gates, Measures, measure, reasons
 from .manifest import Manifest
@@ -134,6 +133,8 @@ def fit_photos(model: MorphableModel, folder: str | Path, options: FitOptions) -
 
 def fit_photo(model: MorphableModel, photo: Path, options: FitOptions) -> tuple[Record, PhotoFit | None]:
     """One photo: its record, and its fit where it is kept. Files that cannot be read and photos without a face are dropped, not raised."""
+    from ..stages.reconstruct import reconstruct  # here: the command line is up before the networks are
+
     try:
         found = reconstruct(photo, model=model.name, level="deformed", texture_size=0)
     except (FaceNotFound, BadFile) as error:

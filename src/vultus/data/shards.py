@@ -10,27 +10,22 @@ import hashlib
 import io
 import json
 import tarfile
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import BadFile, BadInput, VultusError
 from ..io.files import atomic_file
 from .manifest import Manifest, ShardEntry, claim_set, read_manifest, write_manifest
-from .packed_sample import FACTS, IMAGE, pack, unpack
+from .packed_sample import pack
 from .sample import Sample
-
-_TOGETHER = 8  # shards that are mixed with each other
-DAMAGED = (ValueError, KeyError, OSError, EOFError, zlib.error, zipfile.BadZipFile, BadInput)
-"""What a damaged sample may raise when it is unpacked."""
+from .sample_order import order_of_epoch, samples_of_epoch
+from .shard_reader import ShardReader, remedied
 
 
 class Source(Protocol):
@@ -156,7 +151,7 @@ def damaged_shards(folder: str | Path) -> list[str]:
     for shard in read_manifest(folder).shards:
         path = folder / shard.name
         if not path.is_file() or _sha256(path) != shard.sha256:
-            lines.append(_remedied(path, "damaged" if path.is_file() else "not found"))
+            lines.append(remedied(path, "damaged" if path.is_file() else "not found"))
     return lines
 
 
@@ -175,7 +170,7 @@ class SampleSets:
     @property
     def count(self) -> int:
         """Samples in an epoch."""
-        return int(_counts(self.manifests, self.weights).sum())
+        return int(samples_of_epoch(self.manifests, self.weights).sum())
 
     @property
     def digest(self) -> str:
@@ -190,8 +185,8 @@ class SampleSets:
 
         ``shuffle`` False: one set after the other, as they were made.
         """
-        order = _order(self.manifests, self.weights, seed, epoch, shuffle)
-        reader = _Reader(self)
+        order = order_of_epoch(self.manifests, self.weights, seed, epoch, shuffle)
+        reader = ShardReader(zip(self.folders, self.manifests))
         try:
             for place in order[start + rank :: world]:
                 yield reader.read(int(place))
@@ -269,130 +264,6 @@ class SampleStream(Iterator[Sample]):
                 raise item
             if str(item) not in self.problems:
                 self.problems.append(str(item))
-
-
-class _Reader:
-    """Reads samples by number (all sets' shards one after the other), and keeps the files of the last shards open."""
-
-    def __init__(self, sets: SampleSets) -> None:
-        self._shards = [(folder / shard.name, shard) for folder, manifest in zip(sets.folders, sets.manifests) for shard in manifest.shards]  # fmt: skip
-        self._first = np.cumsum([0] + [shard.samples for _, shard in self._shards])
-        self._open: dict[int, _Shard | BadFile] = {}
-        self._most_open = 2 * _TOGETHER * len(sets.folders)
-
-    def read(self, place: int) -> Sample | BadFile:
-        which = int(np.searchsorted(self._first, place, side="right")) - 1
-        shard = self._shard(which)
-        if isinstance(shard, BadFile):
-            return shard
-        try:
-            return unpack(shard.read(place - int(self._first[which])))
-        except DAMAGED as error:
-            return BadFile(_remedied(self._shards[which][0], f"a sample in it cannot be read ({error})"))
-
-    def close(self) -> None:
-        for shard in self._open.values():
-            if isinstance(shard, _Shard):
-                shard.file.close()
-        self._open.clear()
-
-    def _shard(self, which: int) -> _Shard | BadFile:
-        if which in self._open:
-            return self._open[which]
-        path, entry = self._shards[which]
-        found: _Shard | BadFile
-        try:
-            if path.stat().st_size != entry.bytes:
-                raise ValueError(f"{path.stat().st_size} bytes instead of {entry.bytes}")
-            found = _Shard(path, entry.samples)
-        except FileNotFoundError:
-            found = BadFile(_remedied(path, "not found"))
-        except (OSError, ValueError, tarfile.TarError) as error:
-            found = BadFile(_remedied(path, f"damaged ({error})"))
-        if len(self._open) >= self._most_open:
-            old = self._open.pop(next(iter(self._open)))
-            if isinstance(old, _Shard):
-                old.file.close()
-        self._open[which] = found
-        return found
-
-
-class _Shard:
-    """An open shard: where each sample's files are in it."""
-
-    def __init__(self, path: Path, samples: int) -> None:
-        self.file: BinaryIO = path.open("rb")
-        self.members: list[dict[str, tuple[int, int]]] = []
-        try:
-            key = None
-            with tarfile.open(fileobj=self.file, mode="r:") as archive:
-                for member in archive:
-                    name, _, ending = member.name.partition(".")
-                    if name != key:
-                        key = name
-                        self.members.append({})
-                    self.members[-1][ending] = (member.offset_data, member.size)
-            if len(self.members) != samples:
-                raise ValueError(f"{len(self.members)} samples instead of {samples}")
-        except BaseException:
-            self.file.close()
-            raise
-
-    def read(self, number: int) -> dict[str, bytes]:
-        files = {}
-        for ending, (offset, size) in self.members[number].items():
-            self.file.seek(offset)
-            files[ending] = self.file.read(size)
-        if FACTS not in files or IMAGE not in files:
-            raise ValueError(f"sample {number} lacks {FACTS} or {IMAGE}")
-        return files
-
-
-def _order(manifests: Sequence[Manifest], weights: Sequence[float] | None, seed: int, epoch: int, shuffle: bool) -> NDArray[np.int64]:  # fmt: skip
-    """Numbers of samples (all sets' shards one after the other) in the order of an epoch."""
-    sizes = [[shard.samples for shard in manifest.shards] for manifest in manifests]
-    totals = np.array([sum(size) for size in sizes])
-    firsts, counts = np.cumsum(totals) - totals, _counts(manifests, weights)
-    parts = []
-    for k, (size, total, count) in enumerate(zip(sizes, totals, counts)):
-        begun, part = divmod(epoch * int(count), int(total))
-        rounds = [_round(size, [seed, k, begun + i], shuffle) for i in range(-(-(part + int(count)) // int(total)))]  # fmt: skip
-        parts.append(firsts[k] + np.concatenate([*rounds, np.zeros(0, np.int64)])[part : part + int(count)])
-    whose = np.repeat(np.arange(len(parts)), counts)
-    if shuffle:
-        np.random.default_rng([seed, epoch, 86028157]).shuffle(whose)
-    order = np.empty(len(whose), np.int64)
-    for k, part in enumerate(parts):
-        order[whose == k] = part
-    return order
-
-
-def _counts(manifests: Sequence[Manifest], weights: Sequence[float] | None) -> NDArray[np.int64]:
-    """Samples that each set gives to an epoch."""
-    totals = np.array([manifest.samples for manifest in manifests], np.int64)
-    if weights is None:
-        return totals
-    return np.rint(totals.sum() * np.array(weights) / sum(weights)).astype(np.int64)
-
-
-def _round(sizes: Sequence[int], seeds: Sequence[int], shuffle: bool) -> NDArray[np.int64]:
-    """Every sample of a set once. Shards are shuffled, and so are the samples of some shards together: few files are open at a time."""
-    first = np.cumsum([0, *sizes])
-    if not shuffle:
-        return np.arange(int(first[-1]))
-    rng = np.random.default_rng(seeds)
-    shards, blocks = rng.permutation(len(sizes)), []
-    for begin in range(0, len(shards), _TOGETHER):
-        block = np.concatenate(
-            [np.arange(int(first[s]), int(first[s + 1])) for s in shards[begin : begin + _TOGETHER]]
-        )
-        rng.shuffle(block)
-        blocks.append(block)
-    return np.concatenate(blocks)
-
-
-def _remedied(path: Path, what: str) -> str:
-    return f"{path}: {what}; delete it and run the command that made the set again: only what is missing is made"  # fmt: skip
 
 
 def _sha256(path: Path) -> str:
