@@ -1,4 +1,4 @@
-# vultus: make demo | test | lint | check | test-shared | checksums | clean
+# vultus: make demo | test | test-long | lint | check | test-shared | checksums | clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	&& { echo "$$python"; break; }; done)
 SOURCES := src tests scripts benchmarks examples
 
-.PHONY: demo test test-shared lint format check checksums clean
+.PHONY: demo test test-long test-shared lint format check checksums clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/vultus reconstruct src/vultus/assets/astronaut.jpg -o demo --overwrite
@@ -20,7 +20,11 @@ demo: $(VENV)/.installed
 # What needs no data beside the repository, in under three minutes on two cores; a file stays in one process, with what its tests share.
 # One thread each is said here because plugins of pytest load numpy, which reads it, before tests/conftest.py can say it.
 test: $(VENV)/.installed-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not shared" -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not shared and not long" -n 2 --dist loadfile --no-loadscope-reorder
+
+# What takes half a minute each, of the makers of training data and of training.
+test-long: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "long and not shared"
 
 # What needs ../shared.
 test-shared: $(VENV)/.installed-dev

@@ -51,6 +51,7 @@ def test_a_run_ends_with_weights_that_load(vultus, sets, tmp_path):
     assert other.status == 2 and "another batch" in other.err and other.err.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_damaged_shard_is_said_and_skipped_or_ends_the_run(vultus, tmp_path):
     data = drawn_set(tmp_path / "set", 12, per_shard=4)
     shard = data / "shard-000001.tar"
@@ -110,7 +111,15 @@ def test_told_to_stop_it_leaves_a_checkpoint(sets, tmp_path):
     assert found is not None and read_checkpoint(found).step >= 1
 
 
-def test_ctrl_c_is_noted_once(vultus, sets, tmp_path, monkeypatch):
+@pytest.fixture
+def heard():
+    """A shell starts background jobs with interrupts ignored, and tests inherit that."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+def test_ctrl_c_is_noted_once(vultus, sets, tmp_path, monkeypatch, heard):
     before = signal.getsignal(signal.SIGINT)
     with command._told() as told:
         os.kill(os.getpid(), signal.SIGINT)

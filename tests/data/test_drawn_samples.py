@@ -35,6 +35,7 @@ from vultus.model.deformation import deformation_offsets
 from vultus.model.face import FaceCode
 from vultus.render.raster import rasterize
 
+pytestmark = pytest.mark.long  # `make test` draws samples in tests/cli/test_dataset.py
 SIZE_PX = 96
 
 

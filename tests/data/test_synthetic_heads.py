@@ -202,6 +202,7 @@ def test_things_lie_before_the_face_and_not_in_it(model, wearer, make):
     assert over.sum() > 20 and ((thing.vertices[:, 2] - face[which, 2])[over] > 0).float().mean() > 0.6
 
 
+@pytest.mark.long
 def test_all_kinds_of_occluders_come(wearer):
     kinds = set()
     for i in range(40):

@@ -133,6 +133,7 @@ def test_the_picture_shows_dots_where_the_truth_is(samples):
     assert torch.equal(beyond[:, :64, 64:128], crop)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_one_batch_overfits(samples, tmp_path):
     config = read_config("tiny", ["steps=45", "average=0"])

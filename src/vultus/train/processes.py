@@ -88,6 +88,7 @@ def open_processes(device: str = "auto") -> Iterator[Processes]:
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Processes(rank, world, chosen)
+        dist.barrier()  # who leaves first takes its connections with it, and the others abort
     finally:
         dist.destroy_process_group()
 
