@@ -19,14 +19,13 @@ import torch
 
 import vultus
 from vultus.errors import VultusError
+from vultus.evaluate import regions
+from vultus.fit.scan_code import SEVEN
 from vultus.geometry.camera import Camera
 from vultus.model import bundled
 from vultus.model.deformation import deformation_offsets
 from vultus.model.face import DeformedFace, FaceCode
 from vultus.model.morphable import MorphableModel
-
-SEVEN = (36, 39, 42, 45, 30, 48, 54)
-"""iBUG-68 numbers of the eye corners, nose tip and mouth corners."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,8 @@ def seven_points(model: MorphableModel, vertices: torch.Tensor) -> np.ndarray:
 
 
 def skin_surface(model: MorphableModel | None = None) -> np.ndarray:
-    """Triangles that count: the outer skin, without its folds into mouth and eye sockets, and without eyeballs."""
-    model = model or bundled_model()
-    skin = model.part_triangles("skin")
-    for hidden in ("inner_mouth", "eye_sockets"):
-        if hidden in model.regions:
-            skin = skin[~model.regions[hidden][skin].any(1)]
-    return skin.numpy()
+    """See :func:`vultus.evaluate.regions.skin_surface`; of the bundled head when not given."""
+    return regions.skin_surface(model or bundled_model())
 
 
 def _mean(image: torch.Tensor, camera: Camera | None) -> Head | None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from vultus.evaluate.benchmark import FaceMesh
 from vultus.evaluate.corresponded import corresponded_distances, find_correspondence, template
-from vultus.evaluate.regions import mean_face
+from vultus.evaluate.regions import face_mesh, mean_face
 from vultus.evaluate.scan import Alignment, align_to_scan, face_area, sample_surface
 from vultus.evaluate.scan_score import score_against_scan
 from vultus.evaluate.scan_truth import truth_of_scan
@@ -130,9 +130,7 @@ def person(seed: int) -> FaceMesh:
     vertices = model.vertices(
         FaceCode(identity, torch.zeros(len(model.expression_names)), torch.zeros(len(model.albedo)))
     )
-    zero = torch.zeros(())
-    marks = model.landmarks["ibug68"].points(vertices, model.triangles, zero, zero)
-    return FaceMesh(vertices.double().numpy(), mean_face().triangles, marks.double().numpy())
+    return face_mesh(model, vertices)
 
 
 def true_mm(source: FaceMesh, target: FaceMesh) -> float:

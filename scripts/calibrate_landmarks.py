@@ -26,7 +26,7 @@ import photos
 import torch
 from drawn import observe
 from scans import read_canonical
-from schemes import AFLW21_FROM_478, IBUG68_FROM_478, LIDS_AND_LIPS
+from schemes import AFLW21_FROM_478, LIDS_AND_LIPS
 from store import write_deterministic
 from tables import (
     PITCH_DEG,
@@ -40,6 +40,7 @@ from tables import (
     residuals_mm,
 )
 
+from vultus.methods.detected import IBUG68_FROM_478
 from vultus.detect import default_detector
 from vultus.fit.landmark_basis import gather
 from vultus.io.images import read_image

@@ -7,7 +7,7 @@ import torch
 from vultus.errors import BadInput
 from vultus.evaluate.benchmark import FaceMesh
 from vultus.evaluate.corresponded import template
-from vultus.evaluate.regions import REGIONS, lay_mean_face, mean_face, region_of
+from vultus.evaluate.regions import REGIONS, face_mesh, lay_mean_face, mean_face, region_of
 from vultus.evaluate.scan import align_to_scan, face_area, sample_surface, scan_error
 from vultus.evaluate.scan_score import KINDS, mean_angle_deg, score_against_scan
 from vultus.evaluate.scan_truth import truth_of_scan
@@ -23,9 +23,7 @@ def person(seed: int) -> FaceMesh:
     vertices = model.vertices(
         FaceCode(identity, torch.zeros(len(model.expression_names)), torch.zeros(len(model.albedo)))
     )
-    zero = torch.zeros(())
-    marks = model.landmarks["ibug68"].points(vertices, model.triangles, zero, zero)
-    return FaceMesh(vertices.double().numpy(), mean_face().triangles, marks.double().numpy())
+    return face_mesh(model, vertices)
 
 
 def turned(mesh: FaceMesh, scale: float = 1.0) -> FaceMesh:

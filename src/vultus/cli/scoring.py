@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +59,6 @@ class Kept:
         return self.folder / f"{_digest(item.key, extra)}.npz"
 
 
-@dataclass(frozen=True)
-class _Task:
-    benchmark: Benchmark
-    method: Method
-    item: Item
-    debug: bool
-
-
 def score_all(
     benchmark: Benchmark,
     method: Method,
@@ -95,30 +87,32 @@ def score_all(
     if not again:
         found = {item.key: kept.load(item, extras[item.key]) for item in items}
         scores = {key: score for key, score in found.items() if score is not None}
-    todo = [_Task(benchmark, method, item, debug) for item in items if item.key not in scores]
+    todo = [item for item in items if item.key not in scores]
+    of_key = {item.key: item for item in items}
     with tqdm(
         total=len(items), initial=len(scores), unit="item", file=sys.stderr, disable=None, dynamic_ncols=True
     ) as bar:
-        for score in run_all(todo, _score, _when_died, jobs):
+        # The benchmark may hold twenty thousand items: it goes to each process once, not with every item.
+        for score in run_all(todo, partial(_score, benchmark, method, debug), _when_died, jobs):
             scores[score.key] = score
-            item = next(item for item in items if item.key == score.key)
-            kept.keep(item, extras[score.key], score)
+            kept.keep(of_key[score.key], extras[score.key], score)
             bar.update()
     return evaluation(benchmark, name, [scores[item.key] for item in items])
 
 
-def _score(task: _Task) -> ItemScore:
+def _score(benchmark: Benchmark, method: Method, debug: bool, item: Item) -> ItemScore:
     try:
-        return run_item(task.benchmark, task.method, task.item)
+        return run_item(benchmark, method, item)
     except Exception as error:  # one item must not end a run of hours
-        if task.debug:
+        if debug:
             raise
-        problem = f"unexpected {type(error).__name__}: {one_line(error)}; {UNEXPECTED_REMEDY}"
-        return ItemScore(task.item.key, task.item.person, task.item.group, problem=problem)
+        return ItemScore.failed(
+            item, f"unexpected {type(error).__name__}: {one_line(error)}; {UNEXPECTED_REMEDY}"
+        )
 
 
-def _when_died(task: _Task, how: str) -> ItemScore:
-    return ItemScore(task.item.key, task.item.person, task.item.group, problem=how)
+def _when_died(item: Item, how: str) -> ItemScore:
+    return ItemScore.failed(item, how)
 
 
 def _without_items(benchmark: Benchmark) -> object:

@@ -26,6 +26,7 @@ from ..io.ply import write_ply
 from ..model.deformation import face_vertices
 from ..model.face import DetailedFace
 from ..model.morphable import MorphableModel
+from .limits import check_limits
 from .recipe import claim, rounded, write_json
 from .rig import EXPRESSIONS, Subject, head_pose, lit_by, make_subject, posed_subject, rig_cameras, rig_lamps
 from .wrinkles import photograph
@@ -61,11 +62,8 @@ class CaptureOptions:
     """Other people for another number."""
 
     def __post_init__(self) -> None:
-        limits = {"subjects": (1, 10**6), "expressions": (1, len(EXPRESSIONS)), "cameras": (1, 9), "lights": (1, 64),
-                  "size_px": (64, 4096), "wrinkles": (0, 3), "scan_noise_mm": (0, 5), "seed": (0, 2**31)}  # fmt: skip
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: choose {low} to {high}")
+        check_limits(self, {"subjects": (1, 10**6), "expressions": (1, len(EXPRESSIONS)), "cameras": (1, 9), "lights": (1, 64),
+                  "size_px": (64, 4096), "wrinkles": (0, 3), "scan_noise_mm": (0, 5), "seed": (0, 2**31)})  # fmt: skip
         if self.lighting not in ("all", "each"):
             raise BadInput(f"--lighting {self.lighting}: say all or each")
 

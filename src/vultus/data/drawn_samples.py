@@ -37,6 +37,7 @@ from .fast_people import (
 from .fast_picture import Stage, draw_fast, make_stage
 from .fast_skin import AtlasSkin, for_test, made_skin, read_skin, skin_of_photo, write_skin
 from .fast_worn import Wardrobe, dress, make_wardrobe
+from .limits import check_limits
 from .manifest import Manifest
 from .person import fixed_of
 from .sample import Sample
@@ -84,11 +85,8 @@ class DrawnOptions:
     """Other people for another number."""
 
     def __post_init__(self) -> None:
-        limits = {"samples": (1, 10**8), "skins": (1, 10_000), "size_px": (64, 1024), "max_yaw_deg": (0, 90), "occluded": (0, 1), "quality": (30, 100),
-                  "per_shard": (1, 100_000), "seed": (0, 2**31)}  # fmt: skip
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: choose {low} to {high}")
+        check_limits(self, {"samples": (1, 10**8), "skins": (1, 10_000), "size_px": (64, 1024), "max_yaw_deg": (0, 90), "occluded": (0, 1), "quality": (30, 100),
+                  "per_shard": (1, 100_000), "seed": (0, 2**31)})  # fmt: skip
         if self.split not in _SPLITS:
             raise BadInput(f"--split {self.split}: say train or test")
         if self.ict is not None and not self.ict.is_dir():

@@ -19,6 +19,7 @@ from ..io.images import list_images
 from ..model.morphable import MorphableModel
 from .fast_skin import for_test
 from .fitted_gates import Gates, Measures, measure, reasons
+from .limits import check_limits
 from .manifest import Manifest
 from .photo_fit import SOURCE, TERMS, PhotoFit, crop_fit, list_fits, read_fit, write_fit
 from .recipe import claim
@@ -57,11 +58,8 @@ class FitOptions:
     """Stop after so many photos; 0: all."""
 
     def __post_init__(self) -> None:
-        limits = {"size_px": (128, 2048), "max_landmark_residual": (0, 1), "max_photometric_residual": (0, 10), "min_coverage": (0, 1),
-                  "min_face_px": (16, 10**5), "max_yaw_deg": (0, 90), "limit": (0, 10**7)}  # fmt: skip
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: choose {low} to {high}")
+        check_limits(self, {"size_px": (128, 2048), "max_landmark_residual": (0, 1), "max_photometric_residual": (0, 10), "min_coverage": (0, 1),
+                  "min_face_px": (16, 10**5), "max_yaw_deg": (0, 90), "limit": (0, 10**7)})  # fmt: skip
         if self.split not in ("all", "train", "test"):
             raise BadInput(f"--split {self.split}: say all, train or test")
         if not photos_of(self):

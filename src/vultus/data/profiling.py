@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import BadInput
 from ..geometry.rigid import pose_angles
 from ..model.morphable import MorphableModel
+from .limits import check_limits
 from .manifest import Manifest
 from .photo_fit import TERMS, as_sample, list_fits, read_fit, yaw_deg
 from .profiling_draw import turn
@@ -48,11 +48,8 @@ class ProfileOptions:
     """Other pitches and rolls for another number."""
 
     def __post_init__(self) -> None:
-        limits = {"step_deg": (1, 90), "max_yaw_deg": (1, 90), "pitch_deg": (0, 40), "roll_deg": (0, 45),
-                  "smallest_turn_deg": (0, 90), "seed": (0, 2**31)}  # fmt: skip
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: choose {low} to {high}")
+        check_limits(self, {"step_deg": (1, 90), "max_yaw_deg": (1, 90), "pitch_deg": (0, 40), "roll_deg": (0, 45),
+                  "smallest_turn_deg": (0, 90), "seed": (0, 2**31)})  # fmt: skip
 
     @property
     def yaws_deg(self) -> tuple[float, ...]:

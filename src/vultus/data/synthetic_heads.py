@@ -26,6 +26,7 @@ from ..io.images import list_images, read_image, write_png
 from ..io.ply import write_ply
 from ..model.formats import ict
 from ..model.morphable import MorphableModel
+from .limits import check_limits
 from .occluders import random_occluder
 from .person import Person, fixed_of, make_person
 from .picture import Drawn, draw
@@ -69,10 +70,7 @@ class SyntheticOptions:
     """Other people for another number."""
 
     def __post_init__(self) -> None:
-        limits = {"heads": (1, 10**6), "size_px": (128, 4096), "max_yaw_deg": (0, 90), "occluded": (0, 1), "seed": (0, 2**31)}  # fmt: skip
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise BadInput(f"--{name.replace('_', '-')} {getattr(self, name)}: choose {low} to {high}")
+        check_limits(self, {"heads": (1, 10**6), "size_px": (128, 4096), "max_yaw_deg": (0, 90), "occluded": (0, 1), "seed": (0, 2**31)})  # fmt: skip
         if self.ict is not None and not self.ict.is_dir():
             raise BadInput(f"--ict {self.ict}: no such folder; give the folder of ICT-FaceKit (FaceXModel)")
         if self.photos is not None and not list_images(self.photos):

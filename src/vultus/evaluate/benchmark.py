@@ -8,7 +8,7 @@ benchmark that writes the rows; :func:`.summary.row` gives every one its confide
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,6 +131,11 @@ class ItemScore:
         """The score of an item that went well."""
         return cls(item.key, item.person, item.group, values, samples or {}, seconds)
 
+    @classmethod
+    def failed(cls, item: Item, problem: str) -> ItemScore:
+        """An item that could not be scored, and why, in one line."""
+        return cls(item.key, item.person, item.group, problem=problem)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -219,11 +224,9 @@ def run_item(benchmark: Benchmark, method: Method, item: Item) -> ItemScore:
         prediction = method(item)
         scored = benchmark.score(item, prediction)
     except VultusError as error:
-        return ItemScore(item.key, item.person, item.group, problem=" ".join(str(error).split()))
-    if scored.seconds is None and prediction.seconds is not None:
-        return ItemScore(
-            scored.key, scored.person, scored.group, scored.values, scored.samples, prediction.seconds
-        )
+        return ItemScore.failed(item, " ".join(str(error).split()))
+    if scored.seconds is None:
+        return replace(scored, seconds=prediction.seconds)
     return scored
 
 

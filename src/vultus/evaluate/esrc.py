@@ -22,16 +22,14 @@ from .scan_protocol import (
     NOSE_BASE_SEVEN,
     ScanFiles,
     align_least_squares,
-    cropped,
     groups_of,
-    inner_face,
+    measured_points,
     named,
     named_points,
     of_group,
     pooled_curves,
     pooled_rows,
     root_mean_square,
-    scan_points,
     surface_distances,
 )
 from .summary import row
@@ -79,8 +77,8 @@ class Esrc:
         picked = named_points(face, NOSE_BASE_SEVEN, self.name, item.key)
         assert face is not None
         files = self.scans[item.person]
-        on_scan, scan = read_lnd(files.landmarks), scan_points(files.mesh)
-        points = cropped(scan, inner_face(scan, on_scan, CROP_FACTOR), item.key)
+        on_scan = read_lnd(files.landmarks)
+        points = measured_points(files.mesh, on_scan, CROP_FACTOR, item.key)
         start = align_points(picked, on_scan, with_scale=True)
         distances = surface_distances(face, start, points)
         refined = surface_distances(face, align_least_squares(face, points, start, with_scale=True), points)

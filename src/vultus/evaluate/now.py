@@ -24,13 +24,11 @@ from .scan_protocol import (
     NOSE_BASE_SEVEN,
     ScanFiles,
     align_least_squares,
-    cropped,
-    inner_face,
+    measured_points,
     named_points,
     pooled_curves,
     pooled_rows,
     root_mean_square,
-    scan_points,
     surface_distances,
 )
 
@@ -78,8 +76,8 @@ class Now:
         picked = named_points(face, NOSE_BASE_SEVEN, self.name, item.key)
         assert face is not None
         files = self.scans[item.person]
-        on_scan, scan = seven_picked(files.landmarks), scan_points(files.mesh)
-        points = cropped(scan, inner_face(scan, on_scan, CROP_FACTOR), item.key)
+        on_scan = seven_picked(files.landmarks)
+        points = measured_points(files.mesh, on_scan, CROP_FACTOR, item.key)
         start = align_points(picked, on_scan, with_scale=not self.metrical)
         found = align_least_squares(face, points, start, with_scale=not self.metrical)
         distances = surface_distances(face, found, points)

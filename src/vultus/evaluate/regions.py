@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..geometry.closest import TriangleTree
 from ..model import bundled
@@ -23,9 +24,14 @@ _ALIGNMENT_POINTS = 5000
 def mean_face() -> FaceMesh:
     """The bundled mean head's outer skin with its 68 landmarks: the baseline that every method must beat."""
     model = bundled.load()
+    return face_mesh(model, model.mean_mm)
+
+
+def face_mesh(model: MorphableModel, vertices: Tensor) -> FaceMesh:
+    """What of a head "v 3" of a model is measured: its outer skin with 68 landmarks."""
     zero = torch.zeros(())
-    marks = model.landmarks["ibug68"].points(model.mean_mm, model.triangles, zero, zero)
-    return FaceMesh(model.mean_mm.double().numpy(), skin_surface(model), marks.double().numpy())
+    marks = model.landmarks["ibug68"].points(vertices, model.triangles, zero, zero)
+    return FaceMesh(vertices.double().numpy(), skin_surface(model), marks.double().numpy())
 
 
 def skin_surface(model: MorphableModel) -> NDArray[np.int64]:

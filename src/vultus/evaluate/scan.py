@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
-from ..geometry.closest import TriangleTree
+from ..geometry.closest import ClosestPoints, TriangleTree
 from ..geometry.rigid import rotation_from_axis_angle, umeyama
 
 FACE_RADIUS_MM = 95.0
@@ -38,10 +38,19 @@ class Alignment:
 
 @dataclass(frozen=True)
 class ScanError:
-    """Scan-to-mesh distances in millimetres, one per scan point, after alignment."""
+    """Scan-to-mesh distances in millimetres, one per scan point, after alignment.
 
-    distances_mm: np.ndarray
+    Attributes:
+        nearest: the closest points of the aligned mesh. alignment: from the mesh's frame into the scan's.
+    """
+
+    nearest: ClosestPoints
     alignment: Alignment
+
+    @property
+    def distances_mm(self) -> np.ndarray:
+        """(n,), one per scan point."""
+        return self.nearest.distances
 
     @property
     def median_mm(self) -> float:
@@ -165,7 +174,7 @@ def scan_error(
     some = scan_points[:: max(1, len(scan_points) // num_alignment_points)]
     alignment = align_to_scan(vertices, triangles, some, start, with_scale=with_scale)
     found = TriangleTree(alignment.apply(vertices), triangles).query(scan_points)
-    return ScanError(found.distances, alignment)
+    return ScanError(found, alignment)
 
 
 def sample_surface(

@@ -111,6 +111,16 @@ def cropped(points: Points, keep: NDArray[np.bool_], key: str) -> Points:
     return points[keep]
 
 
+def measured_points(mesh: Path, on_scan: Points, factor: float, key: str) -> Points:
+    """The vertices of a scan within the inner face (:func:`inner_face`) around its seven landmarks (7, 3).
+
+    Raises:
+        BadInput: there are none. BadFile: the scan cannot be read.
+    """
+    scan = scan_points(mesh)
+    return cropped(scan, inner_face(scan, on_scan, factor), key)
+
+
 def align_least_squares(
     face: FaceMesh, points: Points, start: Alignment, *, with_scale: bool, max_steps: int = 100
 ) -> Alignment:

@@ -7,13 +7,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import BadInput
-from ..geometry.closest import TriangleTree
 from ..geometry.mesh import vertex_normals
-from ..geometry.register import border_triangles
 from .benchmark import FaceMesh, Points
 from .corresponded import Correspondence, corresponded_distances, find_correspondence, weighted_median
 from .regions import REGIONS, region_of
-from .scan import FACE_RADIUS_MM, Alignment, sample_surface, scan_error
+from .scan import FACE_RADIUS_MM, Alignment, ScanError, sample_surface, scan_error
 from .scan_truth import ScanTruth
 
 COMPLETE_MM = 5.0
@@ -65,7 +63,7 @@ def score_against_scan(
             "p90_mm": float(np.percentile(distance, 90)),
             "completeness_percent": 100 * float((distance <= COMPLETE_MM).mean()),
             "chamfer_mm": (error.mean_mm + _back_mm(mesh, truth, error.alignment)) / 2,
-            "normal_deg": _normal_deg(mesh, truth, error.alignment),
+            "normal_deg": _normal_deg(mesh, truth, error),
             "scale": error.alignment.scale,
         }
         for i, name in enumerate(REGIONS):
@@ -99,16 +97,16 @@ def _back_mm(mesh: FaceMesh, truth: ScanTruth, alignment: Alignment) -> float:
     points = points[region_of(points, truth.laid) >= 0]
     if not len(points):
         return float("nan")
-    found = TriangleTree(truth.vertices, truth.triangles).query(points)
-    known = ~border_triangles(truth.triangles)[found.triangle_ids]
+    found = truth.tree.query(points)
+    known = ~truth.at_border[found.triangle_ids]
     return float(found.distances[known].mean()) if known.any() else float("nan")
 
 
-def _normal_deg(mesh: FaceMesh, truth: ScanTruth, alignment: Alignment) -> float:
+def _normal_deg(mesh: FaceMesh, truth: ScanTruth, error: ScanError) -> float:
     """Mean angle between the scan's normals and those of the mesh at the closest points; whichever way its triangles are wound."""
-    vertices = alignment.apply(mesh.vertices)
-    normals = vertex_normals(torch.from_numpy(vertices), torch.from_numpy(mesh.triangles)).numpy()
-    found = TriangleTree(vertices, mesh.triangles).query(truth.points)
+    vertices = torch.from_numpy(error.alignment.apply(mesh.vertices))
+    normals = vertex_normals(vertices, torch.from_numpy(mesh.triangles)).numpy()
+    found = error.nearest
     there = (normals[mesh.triangles[found.triangle_ids]] * found.barycentric[..., None]).sum(1)
     return mean_angle_deg(there, truth.normals)
 

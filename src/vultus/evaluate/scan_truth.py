@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
 from ..errors import BadInput
+from ..geometry.closest import TriangleTree
+from ..geometry.register import border_triangles
 from .benchmark import Points, seven_of
 from .corresponded import Correspondence, find_correspondence
 from .regions import lay_mean_face, mean_face, nearest_on_mean
@@ -45,6 +47,16 @@ class ScanTruth:
     def seven(self) -> Points:
         """Eye corners, nose tip, mouth corners (7, 3)."""
         return seven_of(self.landmarks)
+
+    @cached_property
+    def tree(self) -> TriangleTree:
+        """For points closest to a prediction's."""
+        return TriangleTree(self.vertices, self.triangles)
+
+    @cached_property
+    def at_border(self) -> NDArray[np.bool_]:
+        """(f,) triangles beyond which the scan says nothing."""
+        return border_triangles(self.triangles)
 
     @cached_property
     def by_seven(self) -> Correspondence:

@@ -13,7 +13,8 @@ from ..errors import BadInput, FaceNotFound
 from ..evaluate.benchmark import Item, Points
 from ..io.images import read_image
 
-# iBUG's 68 among MediaPipe's points, as the bundled model's landmark table has them (scripts/calibration/schemes.py).
+# iBUG's 68 among MediaPipe's points: the correspondence in common use, checked on renderings; jaw 0-16, brows 17-26, nose 27-35, eyes 36-47,
+# lips 48-67. The bundled model's landmark table is made of it.
 IBUG68_FROM_478 = np.array([
     127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
     70, 63, 105, 66, 107, 336, 296, 334, 293, 300,

@@ -14,7 +14,7 @@ from ..detect import Detector, default_detector
 from ..detect.protocol import DetectedFace
 from ..errors import BadInput
 from ..evaluate.benchmark import FaceMesh, Item, Prediction
-from ..evaluate.regions import skin_surface
+from ..evaluate.regions import face_mesh
 from ..evaluate.rerender import Colour, rerender
 from ..evaluate.scan_levels import level_surface
 from ..fit.landmark_basis import landmark_basis
@@ -135,13 +135,11 @@ class MeanHead:
 
 def surface_of(model: MorphableModel, face: Geometry) -> FaceMesh:
     """What of a face is measured, head frame: its outer skin with 68 landmarks."""
-    vertices = face_vertices(model, face)
-    zero = torch.zeros(())
-    marks = model.landmarks["ibug68"].points(vertices, model.triangles, zero, zero).double().numpy()
+    mesh = face_mesh(model, face_vertices(model, face))
     if isinstance(face, DetailedFace):
         surface = level_surface(model, face)
-        return FaceMesh(surface.vertices, surface.triangles, marks)
-    return FaceMesh(vertices.double().numpy(), skin_surface(model), marks)
+        return replace(mesh, vertices=surface.vertices, triangles=surface.triangles)
+    return mesh
 
 
 @dataclass(frozen=True)
