@@ -7,7 +7,7 @@ import torch
 
 from vultus.data.sample_maps import crop_picture
 from vultus.geometry.position_map import FaceCrop
-from vultus.train.augment import moved, occluded, recoloured
+from vultus.train.augment import moved, occluded, recoloured, worsened
 from vultus.train.config import AugmentConfig
 
 CROP = FaceCrop((50.0, 60.0), 80.0, 0.0, 64)
@@ -65,3 +65,16 @@ def test_occluders_cover_the_picture_and_the_mask_alike():
     assert torch.equal(*same)
     never = occluded(image, mask, AugmentConfig(occluders=0.0), np.random.default_rng(0))
     assert torch.equal(never[0], image)
+
+
+def test_worse_pictures_are_grey_and_soft_and_in_place():
+    image = torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(0))
+    rng = np.random.default_rng(2)
+    grey = worsened(image, AugmentConfig(grey=1.0), rng)
+    assert torch.equal(grey[0], grey[1]) and torch.allclose(grey[2], image.mean(0))
+    soft = worsened(image, AugmentConfig(soften=1.0), rng)
+    assert soft.shape == image.shape and float(soft.std()) < 0.8 * float(image.std())
+    assert abs(float(soft.mean() - image.mean())) < 0.03
+    columns = torch.linspace(0, 1, 48).expand(3, 32, 48)
+    assert float((worsened(columns, AugmentConfig(soften=1.0), rng) - columns)[..., 8:-8].abs().max()) < 0.01
+    assert worsened(image, AugmentConfig(), rng) is image

@@ -86,7 +86,7 @@ def test_toml_says_the_same(written):
 
 
 def test_bundled_configs_are_valid():
-    assert set(bundled_configs()) == {"better", "reference", "tiny"}
+    assert set(bundled_configs()) == {"better", "fast", "reference", "tiny"}
     paper = read_config("reference")
     assert paper.batch == 16 and paper.augment == AugmentConfig()
     assert paper.schedule == ScheduleConfig("halved", 1e-4, halve_every_epochs=5.0)

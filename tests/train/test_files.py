@@ -14,13 +14,13 @@ from safetensors import safe_open
 from train.toy_task import ToySource, ToyTask, toy_config, toy_samples
 
 from vultus.errors import BadFile, WeightsMismatch
+from vultus.nets.weights_file import load_strictly
 from vultus.train.checkpoint import (
     FOLDER,
     LATEST,
     Checkpoint,
     best_or_latest,
     latest,
-    load_strictly,
     read_checkpoint,
     save,
 )

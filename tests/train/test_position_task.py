@@ -152,7 +152,7 @@ def test_options_are_checked():
         make_position_task(TrainConfig("position", {"crop_px": 100}))
     with pytest.raises(BadInput, match="task 'map'"):
         make_task(TrainConfig("map"))
-    for name in ("reference", "better", "tiny"):
+    for name in ("reference", "better", "fast", "tiny"):
         make_task(read_config(name))
     network = PositionTask(SMALL).network()
     assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 32, 32) and SPAN == 1.5

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Train a network on a set of samples that `vultus dataset` made.
 
 CONFIG is a JSON or TOML file, or the name of one that comes with vultus: reference (as the
-paper has it), better (ours), tiny (to try things out). docs/training.md says what is in it.
+paper has it), better (ours), fast (for processors: the network that vultus ships), tiny (to try
+things out). docs/training.md says what is in it.
 
 OUT gets checkpoints, metrics.csv, validation.csv, pictures and config.json. The same command
 goes on after an interruption, and ends with the same weights. GPUs are used where there are any;
@@ -45,7 +46,7 @@ class Train:
     """Train a network."""
 
     config: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG")]
-    """File, or reference, better, tiny."""
+    """File, or reference, better, fast, tiny."""
     data: tuple[Path, ...]
     """Folders of samples to train on."""
     out: Out

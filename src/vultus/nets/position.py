@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from ..errors import BadInput
 from ..geometry.position_map import CROP_PX
+from .position_basis import BasisPositionNet
+
+Variant = Literal["paper", "light", "basis"]
 
 _DEEPEST = 32  # crop pixels per cell where the networks are narrowest
 
@@ -24,24 +27,25 @@ class PositionConfig:
     """Which network; a checkpoint keeps it, so that weights know what they fit.
 
     Attributes:
-        variant: "paper" or "light".
-        crop_px: side of the crops, a multiple of 32.
-        map_size: texels per side; None: as many as crop pixels for "paper" (it knows no other), half as many for "light" (or as many).
+        variant: "paper", "light" or "basis".
+        crop_px: side of the crops, a multiple of 32 ("basis": of 64).
+        map_size: texels per side; None: as many as crop pixels for "paper" (it knows no other), half as many for the others (or as many).
 
     Raises:
         BadInput: a combination that no network makes.
     """
 
-    variant: Literal["paper", "light"] = "paper"
+    variant: Variant = "paper"
     crop_px: int = CROP_PX
     map_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.variant not in _NETWORKS:
             raise BadInput(f"position network '{self.variant}': choose {' or '.join(_NETWORKS)}")
-        if self.crop_px <= 0 or self.crop_px % _DEEPEST:
-            raise BadInput(f"crops of {self.crop_px} px: choose a multiple of {_DEEPEST}")
-        possible = {"paper": (self.crop_px,), "light": (self.crop_px // 2, self.crop_px)}[self.variant]
+        deepest = 2 * _DEEPEST if self.variant == "basis" else _DEEPEST
+        if self.crop_px <= 0 or self.crop_px % deepest:
+            raise BadInput(f"crops of {self.crop_px} px: choose a multiple of {deepest}")
+        possible = (self.crop_px,) if self.variant == "paper" else (self.crop_px // 2, self.crop_px)
         if self.map_size is not None and self.map_size not in possible:
             raise BadInput(
                 f"a map of {self.map_size} texels from '{self.variant}' with crops of {self.crop_px} px: choose {' or '.join(map(str, possible))}"
@@ -54,8 +58,8 @@ class PositionConfig:
 
 
 def make_network(
-    name: Literal["paper", "light"] = "paper", *, crop_px: int = CROP_PX, map_size: int | None = None
-) -> PositionNet | LightPositionNet:
+    name: Variant = "paper", *, crop_px: int = CROP_PX, map_size: int | None = None
+) -> PositionNetwork:
     """A network with random weights (torch's generator), in training mode.
 
     Raises:
@@ -64,7 +68,7 @@ def make_network(
     return network_of(PositionConfig(name, crop_px, map_size))
 
 
-def network_of(config: PositionConfig) -> PositionNet | LightPositionNet:
+def network_of(config: PositionConfig) -> PositionNetwork:
     """The network that a configuration describes."""
     return _NETWORKS[config.variant](config)
 
@@ -142,7 +146,8 @@ class LightPositionNet(nn.Module):
         return self.decoder(self.encoder(image))
 
 
-_NETWORKS = {"paper": PositionNet, "light": LightPositionNet}
+_NETWORKS = {"paper": PositionNet, "light": LightPositionNet, "basis": BasisPositionNet}
+PositionNetwork = PositionNet | LightPositionNet | BasisPositionNet
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -14,8 +14,8 @@ from ..model.morphable import MorphableModel
 from ..render.bake import bake
 from .position_readout import face_chart, landmarks_uv
 
-LANDMARK, FEATURE, FACE = 16.0, 4.0, 3.0
-"""The paper's weights: a texel with one of the 68 points; eyes, nose and mouth; the rest of the face. Everything else has none."""
+PAPERS_WEIGHTS = (16.0, 4.0, 3.0, 0.0)
+"""Of a texel with one of the 68 points; of eyes, nose and mouth; of the rest of the face; of everything else."""
 _FEATURES = ("eyes", "nose", "mouth")
 
 
@@ -41,8 +41,10 @@ class PositionLoss(NamedTuple):
     edges: Tensor
 
 
-def weight_mask(model: MorphableModel, size: int) -> Tensor:
-    """Weights "s s" of texels: 16, 4, 3 or 0, from the model's regions.
+def weight_mask(
+    model: MorphableModel, size: int, weights: tuple[float, float, float, float] = PAPERS_WEIGHTS
+) -> Tensor:
+    """Weights "s s" of texels: 16, 4, 3 or 0 (or others, in the order of :data:`PAPERS_WEIGHTS`), from the model's regions.
 
     The membranes that close eyes and mouth belong to them, as the original's extra triangles do. (The mask that its authors published has 48/16 = 3 outside of the
     face too, and 8 beside the 68 points; the paper says neither.)
@@ -57,9 +59,10 @@ def weight_mask(model: MorphableModel, size: int) -> Tensor:
     every = torch.arange(len(chart.triangles))
     values, covered = bake(torch.stack([feature, face], 1).float(), chart.topology, every, size)
     is_feature, is_face = (values > 0.5) & covered
-    weight = torch.where(is_feature, FEATURE, torch.where(is_face, FACE, 0.0))
+    of_landmark, of_feature, of_face, of_rest = weights
+    weight = torch.where(is_feature, of_feature, torch.where(is_face, of_face, of_rest))
     column, row = (landmarks_uv(model) * size).long().clamp(0, size - 1).T
-    weight[row, column] = LANDMARK
+    weight[row, column] = of_landmark
     return weight
 
 

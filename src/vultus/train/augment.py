@@ -37,6 +37,19 @@ def recoloured(image: Tensor, config: AugmentConfig, rng: np.random.Generator) -
     return (image * factors[:, None, None]).clamp_(0, 1)
 
 
+def worsened(image: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
+    """An image "3 h w" as a poor camera, or a great distance, would have shown it: soft, grey, or both. Ours, not the paper's."""
+    if config.grey and rng.random() < config.grey:
+        image = image.mean(0, keepdim=True).expand_as(image).contiguous()
+    if config.soften and rng.random() < config.soften:
+        height, width = image.shape[-2:]
+        times = float(rng.uniform(1.5, 5.0))
+        small = (max(8, round(height / times)), max(8, round(width / times)))
+        shrunk = F.interpolate(image[None], small, mode="area")
+        image = F.interpolate(shrunk, (height, width), mode="bilinear", align_corners=False)[0]
+    return image
+
+
 def occluded(
     image: Tensor, mask: Tensor, config: AugmentConfig, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:

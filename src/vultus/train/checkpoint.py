@@ -6,15 +6,14 @@ import contextlib
 import io
 import os
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import BadFile, WeightsMismatch
+from ..errors import BadFile
 from ..io.files import atomic_file
 
 FOLDER, LATEST, BEST = "checkpoints", "latest", "best.pt"
@@ -121,30 +120,6 @@ def best_or_latest(out: Path) -> Path:
     if found is None:
         raise BadFile(f"{out}: has no checkpoint; train first, or give the folder of a run")
     return found
-
-
-def load_strictly(network: nn.Module, state: Mapping[str, Tensor], ours: str, theirs: str) -> None:
-    """Load weights into a network of the same parts and shapes.
-
-    Args:
-        ours: what the network is. theirs: what the weights are of; both for the message.
-
-    Raises:
-        WeightsMismatch: a tensor too many, too few, or of another shape; names both and the first such tensor.
-    """
-    own = network.state_dict()
-    wrong = [f"{n} is missing" for n in own if n not in state] + [
-        f"{n} is unknown" for n in state if n not in own
-    ]
-    wrong += [
-        f"{n} is {list(state[n].shape)}, not {list(own[n].shape)}"
-        for n in own
-        if n in state and state[n].shape != own[n].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise WeightsMismatch(f"weights of {theirs} do not fit {ours}: {wrong[0]}{more}; use the config that they were trained with")  # fmt: skip
-    network.load_state_dict(state)
 
 
 def _saved(out: Path) -> list[Path]:

@@ -61,6 +61,7 @@ class AugmentConfig:
         scale: the face is drawn so many times as large, uniform between the two.
         colour: each channel is multiplied by a number between the two.
         occluders: chance that patches of noise cover parts of the crop. most_occluders: so many at most. mirror: chance of left and right exchanged.
+        soften: chance that the crop is shrunk up to five times and enlarged again, as faces far from the camera are. grey: chance that it loses its colours.
     """
 
     rotation_deg: float = 45.0
@@ -70,6 +71,8 @@ class AugmentConfig:
     occluders: float = 0.5
     most_occluders: int = 3
     mirror: float = 0.0
+    soften: float = 0.0
+    grey: float = 0.0
 
     def __post_init__(self) -> None:
         _within(
@@ -79,6 +82,8 @@ class AugmentConfig:
             occluders=(0, 1),
             most_occluders=(0, 20),
             mirror=(0, 1),
+            soften=(0, 1),
+            grey=(0, 1),
         )
         for name in ("scale", "colour"):
             low, high = getattr(self, name)

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import json
-import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..errors import BadFile, WeightsMismatch
 from ..io.files import atomic_file
-from .checkpoint import Checkpoint, load_strictly
+from ..nets.weights_file import FORMAT, Exported, load_strictly, read_export
+from .checkpoint import Checkpoint
 from .task import Task
 
-_FORMAT = "vultus-network-1"
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What is in a file of weights.
-
-    Attributes:
-        task, options: which network. state: its tensors, float32 again.
-        card: recipe (the whole config), data (digest of the manifest), licences, step, metrics, task facts.
-    """
-
-    task: str
-    options: dict[str, Any]
-    card: dict[str, Any]
-    state: dict[str, Tensor]
+__all__ = ["Exported", "export", "load_export", "read_export"]
 
 
 def export(path: str | Path, checkpoint: Checkpoint, facts: dict[str, Any] | None = None) -> None:
@@ -55,7 +38,7 @@ def export(path: str | Path, checkpoint: Checkpoint, facts: dict[str, Any] | Non
         **(facts or {}),
     }
     metadata = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "task": str(checkpoint.config["task"]),
         "options": json.dumps(checkpoint.config["options"], sort_keys=True),
         "card": json.dumps(card, sort_keys=True),
@@ -65,25 +48,6 @@ def export(path: str | Path, checkpoint: Checkpoint, facts: dict[str, Any] | Non
         partial.write_bytes(content)
 
 
-def read_export(path: str | Path) -> Exported:
-    """The weights in a file, and what it says about them.
-
-    Raises:
-        BadFile: it cannot be read, is damaged, or is not an export of vultus.
-    """
-    path = Path(path)
-    try:
-        with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except (OSError, SafetensorError, struct.error, ValueError) as error:
-        raise BadFile(f"{path}: cannot be read as safetensors ({error}); get the file again") from error
-    if metadata.get("format") != _FORMAT:
-        raise BadFile(f"{path}: holds no network of vultus; give a file that `vultus train --export` wrote")
-    floats = {name: v.float() if v.is_floating_point() else v for name, v in state.items()}
-    return Exported(metadata["task"], json.loads(metadata["options"]), json.loads(metadata["card"]), floats)
-
-
 def load_export(path: str | Path, task: Task, options: dict[str, Any]) -> nn.Module:
     """The network of a task with a file's weights, in evaluation mode.
 
@@ -91,7 +55,7 @@ def load_export(path: str | Path, task: Task, options: dict[str, Any]) -> nn.Mod
         options: that the task was made from, for the message.
 
     Raises:
-        BadFile: as :func:`read_export`. WeightsMismatch: the weights are of another network; names both.
+        BadFile: as :func:`~vultus.nets.weights_file.read_export`. WeightsMismatch: the weights are of another network; names both.
     """
     found = read_export(path)
     ours, theirs = f"{task.name} {options}", f"{found.task} {found.options}"

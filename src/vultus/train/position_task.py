@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,13 +17,16 @@ from ..errors import BadInput
 from ..geometry.position_map import CROP_FACTOR, CROP_PX, crop_around, in_pixels, mirrored, sample_map
 from ..geometry.rigid import pose_angles
 from ..model.catalog import load_model
-from ..nets.position import PositionConfig, network_of
-from ..nets.position_loss import LossOptions, position_loss, weight_mask
+from ..nets.position import PositionConfig, Variant, network_of
+from ..nets.position_basis import BasisPositionNet
+from ..nets.position_loss import PAPERS_WEIGHTS, LossOptions, position_loss, weight_mask
 from ..nets.position_readout import face_chart, landmarks_uv
-from .augment import moved, occluded, recoloured
+from ..nets.weights_file import load_strictly, read_export
+from .augment import moved, occluded, recoloured, worsened
 from .config import AugmentConfig, TrainConfig
 from .fields import from_document
 from .position_measure import SCORE, YAW, map_errors, summarise
+from .position_start import start_from_mesh
 from .task import Batch, Example, Outputs
 
 _POINTS_DRAWN = 900
@@ -38,18 +40,25 @@ class PositionOptions:
     Attributes:
         variant, crop_px, map_size: of the network (:class:`~vultus.nets.position.PositionConfig`).
         crop_factor: side of the crop over the mean of width and height of the 68 points.
+        weights: of the loss, for texels with one of the 68 points, of eyes nose and mouth, of the rest of the face, of everything else.
         normals, edges: factors of the loss's terms about shape (:class:`~vultus.nets.position_loss.LossOptions`).
+        start: of the weights: "random"; "mesh", the trunk of the variant "basis" begins as the bundled face mesh network's (other variants: random);
+            else an exported file of the same network, to train on from.
     """
 
-    variant: Literal["paper", "light"] = "paper"
+    variant: Variant = "paper"
     crop_px: int = CROP_PX
     map_size: int | None = None
     crop_factor: float = CROP_FACTOR
+    weights: tuple[float, float, float, float] = PAPERS_WEIGHTS
     normals: float = 0.0
     edges: float = 0.0
+    start: str = "mesh"
 
     def __post_init__(self) -> None:
         self.network_config()
+        if not (min(self.weights) >= 0 and max(self.weights) > 0):
+            raise BadInput(f"weights {list(self.weights)}: four numbers, none negative, not all zero")
         if not self.crop_factor > 0:
             raise BadInput(f"crop_factor {self.crop_factor}: above 0")
 
@@ -72,8 +81,21 @@ class PositionTask:
     score: str = SCORE
 
     def network(self) -> nn.Module:
-        """A new network."""
-        return network_of(self.options.network_config())
+        """A new network, begun as the options say.
+
+        Raises:
+            BadFile, WeightsMismatch: the file to start from.
+        """
+        network = network_of(self.options.network_config())
+        if self.options.start not in ("mesh", "random"):
+            found = read_export(self.options.start)
+            theirs = f"{found.task} {found.options} ({self.options.start})"
+            load_strictly(network, found.state, f"{self.name} {self.options}", theirs)
+        elif isinstance(network, BasisPositionNet):
+            network.set_basis(load_model("vultus"))
+            if self.options.start == "mesh":
+                start_from_mesh(network)
+        return network
 
     def example(self, sample: Sample, rng: np.random.Generator | None) -> Example:
         """Crop around the 68 points, moved by chance; then colours, occluders, left and right.
@@ -92,6 +114,7 @@ class PositionTask:
         yaw_deg = pose_angles(rotation).yaw_deg
         if augment and rng:
             image, _ = occluded(recoloured(image, augment, rng), found.mask, augment, rng)
+            image = worsened(image, augment, rng)
             if rng.random() < augment.mirror:
                 image, position, yaw_deg = image.flip(-1), mirrored(position), -yaw_deg
         if not bool(position.isfinite().all()):
@@ -106,7 +129,7 @@ class PositionTask:
         """The paper's weighted distance, in normalised units, and the terms about shape."""
         options = LossOptions(self.options.normals, self.options.edges)
         truth = batch["position"]
-        weight = _weight(self._texels, truth.device)
+        weight = _weight(self._texels, self.options.weights, truth.device)
         terms = position_loss(outputs["position"], truth, weight, options)
         parts = {"position": terms.position}
         if options.normals:
@@ -170,10 +193,9 @@ def make_position_task(config: TrainConfig) -> PositionTask:
 
 @dataclass(frozen=True, eq=False)
 class _Fixed:
-    """What is the same for all samples: the lattice, "s s" weights of the loss, places of the landmarks "68 2" and of the chart's vertices "n 2"."""
+    """What is the same for all samples: the lattice, places of the landmarks "68 2" and of the chart's vertices "n 2"."""
 
     lattice: ChartLattice
-    weight: Tensor
     landmarks_uv: Tensor
     vertices_uv: Tensor
 
@@ -182,12 +204,12 @@ class _Fixed:
 def _fixed(texels: int) -> _Fixed:
     model = load_model("vultus")
     lattice, uv = chart_lattice(model, texels), face_chart(model).uv
-    return _Fixed(lattice, weight_mask(model, texels), landmarks_uv(model), uv[lattice.vertex_ids])
+    return _Fixed(lattice, landmarks_uv(model), uv[lattice.vertex_ids])
 
 
 @lru_cache(maxsize=4)
-def _weight(texels: int, device: torch.device) -> Tensor:
-    return _fixed(texels).weight.to(device)
+def _weight(texels: int, weights: tuple[float, float, float, float], device: torch.device) -> Tensor:
+    return weight_mask(load_model("vultus"), texels, weights).to(device)
 
 
 def _dotted(image: Tensor, points_px: Tensor, colour: tuple[float, float, float]) -> Tensor:

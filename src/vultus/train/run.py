@@ -14,7 +14,8 @@ from torch import nn
 
 from ..errors import BadFile, BadInput
 from ..io.files import atomic_file
-from .checkpoint import BEST, FOLDER, Checkpoint, describe, latest, load_strictly, read_checkpoint, save
+from ..nets.weights_file import load_strictly
+from .checkpoint import BEST, FOLDER, Checkpoint, describe, latest, read_checkpoint, save
 from .checkpoint import write_checkpoint as write
 from .config import TrainConfig, config_document, config_of, conflicts
 from .optimiser import Average, make_optimiser
