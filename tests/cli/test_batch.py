@@ -28,12 +28,12 @@ def test_every_face_gets_a_folder_and_a_line(vultus, stage, photos, tmp_path):
 def test_options_reach_the_stage(vultus, stage, photos, tmp_path):
     run = vultus(
         "reconstruct", *photos("anna.jpg"), "-o", tmp_path / "out", "--model", "ict:/x", "--focal-mm35", "50", "--focal", "exif",
-        "--faces", "2", "--texture-size", "2048", "--formats", "ply", "--level", "deformed", "--displacement-size", "256",
+        "--faces", "2", "--texture-size", "2048", "--formats", "ply", "--level", "deformed", "--displacement-size", "256", "--init", "position",
     )  # fmt: skip
     assert run.status == 0, run.err
     assert stage.calls[0][1] == {
         "model": "ict:/x", "device": "cpu", "focal_px": None, "focal_mm35": 50.0, "focal": "exif", "faces": 2, "texture_size": 2048,
-        "level": "deformed", "displacement_size": 256,
+        "level": "deformed", "displacement_size": 256, "init": "position",
     }  # fmt: skip
     written = {path.name for path in (tmp_path / "out" / "anna").iterdir()}
     assert "face.ply" in written

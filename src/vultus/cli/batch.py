@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -67,22 +67,32 @@ def process(task: Task) -> PhotoOutcome:
 
     The first face is saved last: where it is finished, the whole photo is, and an interrupted one starts again.
     """
+    hint = "use fewer --jobs, a smaller --texture-size or a smaller photo"
+    return attempt(task.photo, lambda start: _process(task, start), debug=task.debug, when_full=hint)
+
+
+def attempt(photo: Path, work: Callable[[float], PhotoOutcome], *, debug: bool, when_full: str) -> PhotoOutcome:  # fmt: skip
+    """What becomes of one photo: what ``work`` says, called with the time of the start, or why it failed; no exception comes out.
+
+    Args:
+        debug: show where unexpected errors come from. when_full: what to do where memory runs out.
+    """
     start = time.perf_counter()
     try:
-        return _process(task, start)
+        return work(start)
     except MemoryError:
-        message = "not enough memory; use fewer --jobs, a smaller --texture-size or a smaller photo"
+        message = f"not enough memory; {when_full}"
     except VultusError as error:
         message = one_line(error)
     except Exception as error:
         message = f"unexpected {type(error).__name__}: {one_line(error)}; {UNEXPECTED_REMEDY}"
-        if task.debug:
+        if debug:
             traceback.print_exc(file=sys.stderr)
-    return failure(task.photo, message, time.perf_counter() - start)
+    return failure(photo, message, time.perf_counter() - start)
 
 
 def _process(task: Task, start: float) -> PhotoOutcome:
-    source = _sha256(task.photo)
+    source = digest_of(task.photo)
     first = face_directory(task.out, task.name, 1)
     if not task.overwrite and _is_done(first, task.formats, source):
         return PhotoOutcome(
@@ -167,7 +177,7 @@ def _saved(directory: Path) -> dict:
     return saved if isinstance(saved, dict) else {}
 
 
-def _sha256(photo: Path) -> str:
+def digest_of(photo: Path) -> str:
     """SHA-256 of a photo's bytes; of nothing where it cannot be read, so that reading it as a picture can say why."""
     try:
         return hashlib.sha256(photo.read_bytes()).hexdigest() if photo.is_file() else ""

@@ -17,7 +17,7 @@ import tyro
 
 from .. import __version__
 from ..errors import VultusError
-from . import ablate, dataset, doctor, evaluate, fuse, models, reconstruct, register, train
+from . import ablate, align, dataset, doctor, evaluate, fuse, models, reconstruct, register, train
 from .outcome import UNEXPECTED_REMEDY, one_line
 
 FAILED, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -27,6 +27,7 @@ DESCRIPTION = """vultus turns ordinary photos into textured, animatable 3D heads
 Examples:
   vultus reconstruct anna.jpg -o out         one photo: out/anna/face.glb and more
   vultus reconstruct album/ -o out --jobs 2  every face of every photo in a folder
+  vultus align party.jpg -o out              dense alignment: points, pose, depth in a moment
   vultus register scan.ply -o out            a 3D scan in the face model's terms
   vultus fuse front.jpg left.jpg -o anna     several photos of one person: one head
   vultus evaluate scan anna.ply --photo anna.jpg   measured against a scan, or a benchmark
@@ -41,6 +42,7 @@ vultus COMMAND --help says more. vultus --version says which version this is."""
 
 _COMMANDS = {
     "reconstruct": (reconstruct.Reconstruct, reconstruct.DESCRIPTION),
+    "align": (align.Align, align.DESCRIPTION),
     "register": (register.Register, register.DESCRIPTION),
     "fuse": (fuse.Fuse, fuse.DESCRIPTION),
     "evaluate": (evaluate.Evaluate, evaluate.DESCRIPTION),
@@ -91,6 +93,7 @@ def _parse(
     arguments: list[str],
 ) -> (
     reconstruct.Reconstruct
+    | align.Align
     | register.Register
     | evaluate.Evaluate
     | ablate.Ablate

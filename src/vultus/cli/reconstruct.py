@@ -73,10 +73,10 @@ class Reconstruct:
         if not self.photos:
             raise BadInput("no photos given: vultus reconstruct PHOTO... -o OUT")
         options = replace(self.options, device=str(chosen_device(self.options.device)))
-        _make_folder(self.out)
+        make_folder(self.out)
         photos, outcomes = find_photos(self.photos)
         tasks = make_tasks(photos, self.out, options, self.formats, self.overwrite, self.debug, self.baked)
-        with _progress(len(tasks)) as bar, _standard_output() as output:
+        with progress(len(tasks)) as bar, standard_output() as output:
             for outcome in outcomes:
                 self._show(outcome, output)
             try:
@@ -88,7 +88,7 @@ class Reconstruct:
             finally:
                 bar.close()
                 if len(outcomes) > 1 or any(outcome.status == "failed" for outcome in outcomes):
-                    print(_summary(outcomes), file=sys.stderr)
+                    print(summary(outcomes), file=sys.stderr)
         return 2 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
     def _show(self, outcome: PhotoOutcome, output: TextIO) -> None:
@@ -99,7 +99,7 @@ class Reconstruct:
                 print("\n".join(outcome.lines()), file=output, flush=True)
 
 
-def _summary(outcomes: list[PhotoOutcome]) -> str:
+def summary(outcomes: list[PhotoOutcome]) -> str:
     """How many of what, then one line for every photo that failed."""
     num = Counter(outcome.status for outcome in outcomes)
     faces = [face for outcome in outcomes if outcome.status == "done" for face in outcome.faces]
@@ -122,7 +122,12 @@ def _died(task: Task, how: str) -> PhotoOutcome:
     return failure(task.photo, f"{how}; if memory ran out, use fewer --jobs or a smaller photo")
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """Make the folder of the results.
+
+    Raises:
+        BadInput: it cannot be made, or not written to.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -133,14 +138,14 @@ def _make_folder(out: Path) -> None:
         raise BadInput(f"{out}: you may not write into this folder; choose another -o")
 
 
-def _progress(num_tasks: int) -> tqdm:
+def progress(num_tasks: int) -> tqdm:
     """A bar on standard error where somebody watches and there is something to wait for."""
     hidden = None if num_tasks > 1 else True  # None: hidden unless a terminal
     return tqdm(total=num_tasks, unit="photo", file=sys.stderr, disable=hidden, dynamic_ncols=True)
 
 
 @contextmanager
-def _standard_output() -> Iterator[TextIO]:
+def standard_output() -> Iterator[TextIO]:
     """The real standard output for results, while whatever else prints goes to standard error."""
     output = sys.stdout
     with redirect_stdout(sys.stderr):

@@ -23,11 +23,13 @@ TEMPLATE_PX = np.array(
 _EYES: dict[LandmarkKind, tuple[list[int], list[int]]] = {
     "mediapipe478": ([33, 133], [362, 263]),
     "mediapipe468": ([33, 133], [362, 263]),
+    "surface468": ([33, 133], [362, 263]),
     "ibug68": ([*range(36, 42)], [*range(42, 48)]),
 }
 _NOSE_AND_MOUTH: dict[LandmarkKind, list[int]] = {
     "mediapipe478": [4, 61, 291],
     "mediapipe468": [4, 61, 291],
+    "surface468": [4, 61, 291],
     "ibug68": [30, 48, 54],
 }
 

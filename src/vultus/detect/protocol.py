@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-LandmarkKind = Literal["mediapipe478", "mediapipe468", "ibug68"]
+LandmarkKind = Literal["mediapipe478", "mediapipe468", "ibug68", "surface468"]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ..geometry.rigid import pose_angles
 from ..geometry.view import View
 from ..model.deformation import face_vertices
 from ..model.face import DetailedFace, Geometry, TexturedFace
+from ..model.landmarks import table_of
 from ..model.morphable import MorphableModel
 from ..render.bake import bake, dilate
 from ..render.interpolate import interpolate
@@ -103,8 +104,7 @@ def outline_distance_mm(view: View, model: MorphableModel, vertices: Tensor) -> 
 
 def landmark_residual_px(view: View, model: MorphableModel, vertices: Tensor) -> float:
     """Median distance between the detected landmarks and those of a head "v 3"; NaN if the model does not know the scheme."""
-    scheme = "mediapipe478" if view.landmark_scheme == "mediapipe468" else view.landmark_scheme
-    table = model.landmarks.get(scheme)
+    table = table_of(model.landmarks, view.landmark_scheme)
     if table is None:
         return float("nan")
     angles = pose_angles(view.camera.T_camera_head[:3, :3])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..errors import BadInput
 from ..geometry.rigid import rotation_from_pose_angles
-from ..model.landmarks import LandmarkTable
+from ..model.landmarks import LandmarkTable, table_of
 from ..model.morphable import MorphableModel
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
@@ -95,7 +96,12 @@ def landmark_basis(model: MorphableModel, scheme: str) -> LandmarkBasis:
     key = (id(model), scheme)
     if key not in _cache or _cache[key][0] is not model:
         _cache.clear()
-        _cache[key] = (model, gather(model, model.landmarks[scheme]))
+        table = table_of(model.landmarks, scheme)
+        if table is None:
+            raise BadInput(
+                f"the model {model.name} has no table of the points {scheme}: choose another --model, or other landmarks"
+            )
+        _cache[key] = (model, gather(model, table))
     return _cache[key][1]
 
 

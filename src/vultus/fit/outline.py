@@ -30,8 +30,9 @@ from .outline_profiles import (
 # fmt: off
 _ARC_478 = [127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356]
 # fmt: on
-_ARCS = {"mediapipe478": _ARC_478, "mediapipe468": _ARC_478, "ibug68": list(range(17))}
-_OUTER_EYES = {"mediapipe478": (33, 263), "mediapipe468": (33, 263), "ibug68": (36, 45)}
+_MESHES = ("mediapipe478", "mediapipe468", "surface468")
+_ARCS = {"ibug68": list(range(17))} | dict.fromkeys(_MESHES, _ARC_478)
+_OUTER_EYES = {"ibug68": (36, 45)} | dict.fromkeys(_MESHES, (33, 263))
 _OUTER_EYES_MM, _EYES_TO_CHIN_MM = 89.0, 110.0  # of an adult, to tell the scale before the head is posed
 
 _SPACING_MM = 1.5  # between outline points

@@ -18,6 +18,8 @@ METHODS = {
     "vultus:SWITCH": "one part switched off, e.g. 'vultus:contour none' (vultus ablate)",
     "landmarks": "the fit to landmarks alone, a tenth of a second",
     "mean": "the mean head, posed: what every method must beat",
+    "align": "dense alignment by a network (vultus align), no fit",
+    "align-box": "the same, told where the face is by the benchmark's box",
     "mediapipe": "MediaPipe's own face mesh",
     "eos": "the Surrey model fitted by eos (--eos FOLDER)",
     "files": "predictions of any other system (--files FOLDER)",
@@ -62,6 +64,10 @@ def choose_method(
                 "--method eos: say where the Surrey model is, with --eos FOLDER (docs/evaluate/peers.md)"
             )
         return EosFit(eos)
+    if name in ("align", "align-box"):
+        from .aligned import Aligned
+
+        return Aligned(by_box=name == "align-box")
     if name == "mediapipe":
         from .mediapipe import MediaPipeMesh
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+SURFACE_SCHEME = "surface468"
+"""MediaPipe's first 468 points as points of the skin: they do not slide as the head turns. What position maps give."""
+SURFACE_SPREAD_MM = 4.0
+"""How far such points err, each as if alone. They err together, so that 468 of them are worth a few dozen; 3 and 4 did alike on drawn heads, 6 and 12 less well (docs/align.md)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,20 @@ class LandmarkTable:
             response_mm=None,
         )
 
+    def on_surface(self, spread_mm: float = SURFACE_SPREAD_MM) -> LandmarkTable:
+        """The points of a frontal face as points of the skin, at every pose, each as uncertain as the other."""
+        yaw, pitch = (int(centres.abs().argmin()) for centres in (self.yaw_deg, self.pitch_deg))
+        frontal = (slice(yaw, yaw + 1), slice(pitch, pitch + 1))
+        return replace(
+            self.exact(),
+            name=SURFACE_SCHEME,
+            yaw_deg=self.yaw_deg.new_zeros(1),
+            pitch_deg=self.pitch_deg.new_zeros(1),
+            triangle_ids=self.triangle_ids[frontal],
+            barycentric=self.barycentric[frontal],
+            spread_mm=torch.full_like(self.spread_mm[frontal], spread_mm),
+        )
+
     def bin_weight(self, yaw_deg: Tensor, pitch_deg: Tensor) -> Tensor:
         """Bilinear weights "... y p" of the pose bins at angles "..." (clamped to the calibrated range)."""
         return _hat(yaw_deg, self.yaw_deg)[..., :, None] * _hat(pitch_deg, self.pitch_deg)[..., None, :]
@@ -82,6 +102,14 @@ class LandmarkTable:
         """Landmarks "... l 3" of vertices "... v 3" for a head seen at this pose."""
         ids, weight = self.vertex_weight(triangles, yaw_deg, pitch_deg)
         return (vertices[..., ids, :] * weight[..., None]).sum(-2)
+
+
+def table_of(tables: Mapping[str, LandmarkTable], scheme: str) -> LandmarkTable | None:
+    """The table of a scheme among a model's; schemes that are parts or forms of another have that one's. None: the model does not know it."""
+    if scheme == SURFACE_SCHEME:
+        detected = tables.get("mediapipe478")
+        return None if detected is None else detected.on_surface()
+    return tables.get("mediapipe478" if scheme == "mediapipe468" else scheme)
 
 
 def _hat(value: Tensor, centres: Tensor) -> Tensor:

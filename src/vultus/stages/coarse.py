@@ -60,8 +60,7 @@ def fit_coarse(
 
 def known_landmarks(view: View, model: MorphableModel) -> tuple[LandmarkBasis, np.ndarray, np.ndarray]:
     """The basis that a view's landmarks belong to, their positions (l, 2) in its order, and which may be trusted (l,)."""
-    scheme = "mediapipe478" if view.landmark_scheme == "mediapipe468" else view.landmark_scheme
-    basis = landmark_basis(model, scheme)
+    basis = landmark_basis(model, view.landmark_scheme)
     return basis, *_as_scheme(view.landmarks_px.double().numpy(), basis.mean_mm.shape[1])
 
 

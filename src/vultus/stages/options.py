@@ -31,6 +31,9 @@ class ReconstructOptions:
     """Focal length in 35 mm equivalents, as cameras and phones state it."""
     focal: Literal["auto", "exif", "default"] = "auto"
     """Without the two above: auto takes EXIF if there is one, exif insists on it, default ignores it."""
+    init: Literal["auto", "landmarks", "position"] = "auto"
+    """What the face model is fitted to first: detected landmarks; the position map that a network sees (for heads seen from the side); or landmarks,
+    and the map where no face was found by them."""
     faces: Literal["all", "largest"] | int = "all"
     """Which faces of each photo: all, the largest, or at most so many (largest first)."""
     texture_size: int = 1024
@@ -48,6 +51,8 @@ class ReconstructOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e6:
                 raise BadInput(f"--{name.replace('_', '-')} {value}: a focal length is a positive number")
+        if self.init not in ("auto", "landmarks", "position"):
+            raise BadInput(f"--init {self.init}: say auto, landmarks or position")
         if isinstance(self.faces, str) and self.faces not in ("all", "largest"):
             raise BadInput(f"--faces {self.faces}: say all, largest or a number")
         if isinstance(self.faces, int) and self.faces < 1:

@@ -22,8 +22,11 @@ from .coarse import CoarseOptions, fit_coarse
 from .deformed import fit_deformed
 from .detail import fit_detail
 from .options import ReconstructOptions, chosen_device
+from .position_faces import find_by_position
 from .texture import texture
 from .views import SMALL_FACE_PX, guess_focal, make_view
+
+_SURE = 0.5  # confidence of an alignment that counts as a face where landmarks found nobody
 
 
 def reconstruct(
@@ -51,13 +54,25 @@ def reconstruct_all(
     start = time.perf_counter()
     pixels, info = read_image(image) if isinstance(image, (str, Path)) else _from_memory(image)
     read = time.perf_counter()
-    faces = (detector or default_detector()).detect(pixels)[: chosen.max_faces]
+    faces = _faces(pixels, detector, chosen)[: chosen.max_faces]
     if not faces:
         raise FaceNotFound(
             f"{info.path or 'image'}: no face found; crop closer to the face, or try a larger or brighter photo"
         )
     shared = {"read": read - start, "detect": time.perf_counter() - read}
     return tuple(_one_face(pixels, info, face, chosen, shared) for face in faces)
+
+
+def _faces(
+    pixels: Tensor, detector: Detector | None, options: ReconstructOptions
+) -> tuple[DetectedFace, ...]:
+    """Faces with the points that the coarse stage starts from."""
+    if options.init == "position":
+        return find_by_position(pixels)
+    found = (detector or default_detector()).detect(pixels)
+    if found or detector or options.init == "landmarks":
+        return found
+    return find_by_position(pixels, _SURE)
 
 
 def _one_face(

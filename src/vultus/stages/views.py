@@ -20,7 +20,9 @@ TYPICAL_DISTANCE_MM = (
     900.0  # a face that fills the picture was cropped or taken from here, rarely from closer
 )
 INTEROCULAR_MM = 63.9
-EYES = {"mediapipe478": (33, 133, 362, 263), "mediapipe468": (33, 133, 362, 263), "ibug68": (36, 39, 42, 45)}
+EYES = {"ibug68": (36, 39, 42, 45)} | dict.fromkeys(
+    ("mediapipe478", "mediapipe468", "surface468"), (33, 133, 362, 263)
+)
 UNSURE_LOG_SIGMA, EXIF_LOG_SIGMA = 0.25, 0.04
 SMALL_FACE_PX = 64
 
