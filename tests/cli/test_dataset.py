@@ -1,9 +1,18 @@
 """``vultus dataset`` on the command line."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+import torch
+from heads_in_photos import painted_fit
+
+from vultus.data.photo_fit import PhotoFit, write_fit
 from vultus.data.shards import read_samples
 from vultus.errors import BadFile
+from vultus.geometry.light import ambient_and_directional
+from vultus.model.albedo_basis import read_albedo_basis
+from vultus.model.bundled import load
+from vultus.render.shade import srgb_from_linear
 
 
 def test_heads_are_made_from_the_package_alone(vultus, tmp_path):
@@ -79,3 +88,34 @@ def test_two_processes_make_what_one_makes(vultus, tmp_path):
     assert (tmp_path / "one" / "manifest.json").read_text() == (
         tmp_path / "two" / "manifest.json"
     ).read_text()
+
+
+def test_an_albedo_basis_is_learnt_from_fits(vultus, tmp_path):
+    model = load()
+    fits = []
+    for name, redder in (("a", 0.0), ("b", 0.3)):
+        folder = tmp_path / name
+        folder.mkdir()
+        colours = srgb_from_linear(model.albedo_mean * torch.tensor([1.0, 1 - redder, 1 - redder]))
+        fit = painted_fit(model, yaw=0.0, key=name, colours=colours)
+        light = ambient_and_directional(torch.ones(3), torch.zeros(3), torch.tensor([0.0, 0.0, -1.0]))
+        write_fit(folder, PhotoFit(replace(fit.sample, light=light.numpy()), fit.person))
+        fits.append(folder)
+    out, small = tmp_path / "basis.npz", ("--components", 2, "--size-px", 32)
+    run = vultus("dataset", "albedo", "-o", out, "--fits", *fits, *small)
+    assert run.status == 0 and "2 textures made, 0 were there" in run.out and "2 components of 32 x 32" in run.out, run.err  # fmt: skip
+    basis = read_albedo_basis(out)
+    assert basis.card["photos"] == 2 and len(list((tmp_path / "basis-textures").glob("*.npz"))) == 2
+    before = out.read_bytes()
+    run = vultus("dataset", "albedo", "-o", out, "--fits", *fits, *small)
+    assert run.status == 0 and "0 textures made, 2 were there" in run.out
+    again = read_albedo_basis(out)
+    assert torch.equal(again.components, basis.components) and out.stat().st_size == len(before)
+    for wrong, says in (
+        (("-o", out, "--fits", *fits, "--components", 2, "--size-px", 36), "another size_px"),
+        (("-o", out, "--fits", *fits, "--components", 4, "--size-px", 32), "fewer --components"),
+        (("-o", out, "--fits", tmp_path / "nowhere"), "no fits in it"),
+        (("-o", tmp_path / "basis", "--fits", *fits), "call it something.npz"),
+    ):
+        run = vultus("dataset", "albedo", *wrong)
+        assert run.status == 2 and says in run.err and run.err.count("\n") == 1, run.err

@@ -24,7 +24,7 @@ from vultus.train.checkpoint import (
     read_checkpoint,
     save,
 )
-from vultus.train.export import export, load_export, read_export
+from vultus.train.export import export, load_export, read_export, without_folders
 from vultus.train.logs import Logs, Table
 from vultus.train.loop import train
 
@@ -94,6 +94,20 @@ def test_exported_weights_come_back_with_their_card(tmp_path):
     with pytest.raises(BadFile, match="float16 cannot hold"):
         export(tmp_path / "huge.safetensors", huge)
     assert not (tmp_path / "huge.safetensors").exists()
+
+
+def test_cards_do_not_tell_where_files_lay():
+    config = {
+        "task": "position",
+        "options": {"start": "/home/anna/runs/one.safetensors", "crop_px": 192},
+        "steps": None,
+    }
+    assert without_folders(config) == {
+        "task": "position",
+        "options": {"start": "one.safetensors", "crop_px": 192},
+        "steps": None,
+    }
+    assert without_folders("C:\\anna\\one.safetensors") == "one.safetensors"
 
 
 def test_tables_are_cut_where_a_run_goes_on(tmp_path):

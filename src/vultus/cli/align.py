@@ -43,7 +43,6 @@ Examples:
 Exit status: 0 all photos done or skipped, 2 otherwise (the others are done all the same)."""
 
 _SOURCE = "photo_sha256"  # entry of the provenance: which bytes a result was made from
-_DOUBTFUL = 0.5
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,9 @@ def _save(face: Any, folder: Path, task: AlignTask, told: dict[str, Any], second
 
 
 def _status(confidence: float) -> str:
-    return "ok" if confidence >= _DOUBTFUL else "doubtful"
+    from ..stages.plausible import DOUBTFUL
+
+    return "ok" if confidence >= DOUBTFUL else "doubtful"
 
 
 def _wanted(options: AlignOptions) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ..data.synthetic_heads import SyntheticOptions, make_heads
 from ..errors import BadFile, BadInput, VultusError
 from ..model.catalog import load_model
 from ..model.morphable import MorphableModel
+from .dataset_albedo import Albedo
 from .dataset_photos import PhotoSets
 from .workers import run_all
 
@@ -39,6 +40,7 @@ landmarks and masks: what `vultus evaluate synthetic` measures on (docs/evaluate
 vertices, camera, landmarks and masks, to train networks with (docs/datasets.md).
 
 `fit` and `profile` make samples of the same kind from photos: fitted, and turned out of plane.
+`albedo` learns from fitted photos how the skin of faces differs (docs/cards/albedo.md).
 
 What is finished is skipped, so the same command goes on after an interruption, and a larger
 --subjects, --heads or --samples adds people.
@@ -53,6 +55,7 @@ Examples:
   vultus dataset drawn -o test --samples 2000 --split test
   vultus dataset fit -o fits --photos portraits      photos that fit well, as samples
   vultus dataset profile -o turned --fits fits       the same, turned to 90 degrees of yaw
+  vultus dataset albedo -o albedo.npz --fits fits    mean and components of their albedo
 
 Exit status: 0 all is there, 2 otherwise."""
 
@@ -134,6 +137,7 @@ Dataset = (
     | Annotated[Synthetic, tyro.conf.subcommand("synthetic")]
     | Annotated[Drawn, tyro.conf.subcommand("drawn")]
     | PhotoSets
+    | Annotated[Albedo, tyro.conf.subcommand("albedo")]
 )
 """Sets to train and to test with: the first word says which."""
 

@@ -1,7 +1,7 @@
 """Skins for the fast maker: textures over the whole atlas of the bundled head, made once per set and worn by many people.
 
-From photos: the pipeline explains the photo, takes its light out and completes what it does not show. Without photos: the model's albedo with moles,
-blotches, brows, stubble and make-up, and a relief of wrinkles that turns the normals.
+From photos: the pipeline explains the photo, takes its light out and completes what it does not show. Without photos: a random skin of the albedo basis
+with moles, blotches, brows, stubble and make-up, and a relief of wrinkles that turns the normals.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..geometry.chart_map import detailed_normals, unit
 from ..geometry.mesh import vertex_normals
 from ..io.files import atomic_file
 from ..io.images import read_image
+from ..model.albedo_basis import AlbedoBasis, load_albedo_basis, random_code
 from ..model.face import TexturedFace
 from ..model.morphable import MorphableModel
 from ..render.bake import bake, dilate
@@ -32,9 +33,11 @@ TEXELS = 384
 CHART_IN_ATLAS = (0.115, 0.885)
 """The face chart's square in the skin's atlas (docs/model.md)."""
 _CHART = round(TEXELS * (CHART_IN_ATLAS[1] - CHART_IN_ATLAS[0]))
+_MILDER = 0.8  # than the photos' spread about their tones: some of that is light
+_FADING = 12  # texels of the chart
 _BEHIND_PX = 64
 _PATCH = 21  # texels
-_DARKER, _LIGHTER = (0.95, 1.05, 1.05), (0.6, 0.9, 1.2)  # per unit, in the logarithm of each channel
+_DARKER, _DARKENED = (0.95, 1.05, 1.05), 1 / 3  # in the logarithm of each channel; share of made skins
 _TEST_SHARE = 10  # one in so many photos is for the test split
 
 
@@ -94,14 +97,17 @@ def _evened(albedo: Tensor) -> Tensor:
 def made_skin(model: MorphableModel, number: int, seed: int) -> AtlasSkin:
     """Skin number so-and-so of a set; takes a quarter of a second."""
     rng = np.random.default_rng([seed, number, 32452843])
-    code = torch.from_numpy(rng.normal(0, 0.45, len(model.albedo))).float()
-    colour = (model.albedo_mean + (code @ model.albedo.flatten(1)).reshape(-1, 3)).clamp(0.01, 1)
-    melanin = float(rng.uniform(-0.5, 1.4))
-    shade = torch.exp(-melanin * torch.tensor(_DARKER if melanin > 0 else _LIGHTER))
+    # Cameras lift dark faces, so photos and what is learnt from them show fewer than there are.
+    melanin = float(rng.uniform(0.3, 1.4)) if rng.random() < _DARKENED else 0.0
+    shade = torch.exp(-melanin * torch.tensor(_DARKER))
     blemishes = int(rng.integers(2**31))
+    colour = model.albedo_mean
     detail = torch.log(skin_albedo(model, colour, _CHART, blemishes) / _in_chart(model, colour))
     grounds = _grounds(model)
-    base = _in_atlas(model, colour)
+    basis = load_albedo_basis()
+    looks = random_code(basis, rng)
+    looks[1:] *= _MILDER
+    base = around_chart(model, basis, basis.texture(looks))
     texture = base * torch.exp(grounds.chart * _pasted(detail)) * shade[:, None, None]
     noise = F.interpolate(torch.from_numpy(rng.normal(0, 1, (1, 1, 192, 192))).float(), (TEXELS, TEXELS), mode="bicubic")[0, 0]  # fmt: skip
     texture = texture * torch.exp(0.025 * noise * (1 - grounds.chart))
@@ -120,6 +126,27 @@ def made_skin(model: MorphableModel, number: int, seed: int) -> AtlasSkin:
     relief = torch.lerp(nothing.expand(4, TEXELS, TEXELS), _pasted(relief), grounds.chart)
     coded = torch.cat([(relief[:3] * 127 + 128) / 255, relief[3:]])
     return AtlasSkin(f"made {number}", _bytes(srgb_from_linear(texture.clamp(0, 1))), _bytes(coded))
+
+
+def around_chart(model: MorphableModel, basis: AlbedoBasis, chart: Tensor) -> Tensor:
+    """A texture of the basis "3 s s" laid into the atlas "3 t t"; where it ends the model's mean skin goes on in its tone."""
+    resized = lambda maps: F.interpolate(maps[None], (_CHART,) * 2, mode="bilinear", align_corners=False)[0]  # noqa: E731
+    large, known = resized(chart).clamp_min(0.004), resized(basis.known[None].float())
+    tone = (large / _in_chart(model, model.albedo_mean))[:, known[0] > 0.9].median(1).values
+    around = (_in_atlas(model, model.albedo_mean) * tone[:, None, None]).clamp_min(0.004)
+    # From the temples to the hair it goes over slowly, at lids and lips at once: they are the face's.
+    slowly = known[None]
+    for _ in range(3):
+        slowly = F.avg_pool2d(F.pad(slowly, (_FADING,) * 4), 2 * _FADING + 1, 1)
+    fade = _pasted(((slowly[0] - 0.4) / 0.4).clamp(0, 1).maximum(_inside_face(_CHART)) * known)
+    return torch.lerp(around.log(), _pasted(large).log(), _grounds(model).chart * fade).exp().clamp(0, 1)
+
+
+def _inside_face(size: int) -> Tensor:
+    """One in the middle of the chart, where eyes and mouth are, zero towards its border: "1 s s"."""
+    axis = (torch.arange(size) + 0.5) / size
+    far = torch.maximum((axis[None] - 0.5).abs() / 0.5, (axis[:, None] - 0.5).abs() / 0.5)
+    return ((0.8 - far) / 0.2).clamp(0, 1)[None]
 
 
 def write_skin(path: Path, skin: AtlasSkin | None, name: str) -> None:

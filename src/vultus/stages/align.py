@@ -26,14 +26,15 @@ from ..nets.position_weights import PositionWeights, position_weights
 from ..nets.runtime import Run, runner
 from .alignment import Alignment
 from .alignment_surface import face_surface
-from .first_crop import crop_of_box, crop_of_corners, is_near, next_crop
-from .plausible import agreement, plausibility
+from .first_crop import crop_of_box, crop_of_corners, is_near, next_crop, other_crops
+from .plausible import DOUBTFUL, agreement, plausibility
 
 Backend = Literal["torch", "onnx", "openvino"]
 Precision = Literal["fp32", "bf16"]
 Photo = str | Path | Tensor | np.ndarray | Image.Image
 Box = tuple[float, float, float, float]
 
+_LYING = 0.7  # what a face that lies is believed, of what an upright one is
 _TOGETHER = 16  # crops that go through a network at once
 
 
@@ -65,7 +66,12 @@ def align(
     if box is not None:
         # Who draws a box may mean another part of the head than detectors do: one more look.
         return aligner.look(pixels, [aligner.crop_of(box)], looks=3 if refine else 1)[0]
-    return aligner.look(pixels, _found(aligner, pixels, name)[:1], looks=2 if refine else 1)[0]
+    first = _found(aligner, pixels, name)[:1]
+    found = aligner.look(pixels, first, looks=2 if refine else 1)[0]
+    if refine and (found.confidence < DOUBTFUL or _lies(found)):
+        others = aligner.look(pixels, other_crops(first[0]), looks=2)
+        found = max((found, *others), key=lambda face: face.confidence * (_LYING if _lies(face) else 1))
+    return found
 
 
 def align_all(
@@ -202,6 +208,11 @@ def _found(aligner: Aligner, pixels: Tensor, name: str, *, small_too: bool = Fal
 def _in_photo(map_px: Tensor, crop: FaceCrop) -> Tensor:
     """A map "3 s s" in the crop -> in the photo."""
     return crop.to_photo(map_px.flatten(1).T).T.reshape(map_px.shape).contiguous()
+
+
+def _lies(face: Alignment) -> bool:
+    """Whether a face lies on its side or stands on its head, which fewer do than detectors say."""
+    return abs(math.remainder(face.crop.roll_rad, 2 * math.pi)) > math.radians(60)
 
 
 def _overlaps(one: FaceCrop, other: FaceCrop) -> bool:

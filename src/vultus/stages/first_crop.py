@@ -8,6 +8,7 @@ others, their side by 2.2 % (5.6 %) and 4.3 % (13 %), their roll by 2 (5) and 4 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ _LOG_SIZE, _LOG_SIZE_TURNED = (
     -0.219,
 )  # mean of width and height of the 68 points' box over the detector's
 _DOWN_ALONE, _LOG_SIZE_ALONE = 0.157, -0.172  # the same without points
+_WIDER, _ASIDE = 1.5, 0.35
 _NEAR, _NEAR_LOG_SIDE, _NEAR_ROLL_RAD = 0.05, 0.08, math.radians(8)
 
 
@@ -71,6 +73,23 @@ def next_crop(landmarks68_px: Tensor, factor: float, size_px: int) -> FaceCrop |
     except BadInput:
         return None
     return crop if all(map(math.isfinite, crop.centre_px)) and crop.side_px > 4 else None
+
+
+def other_crops(crop: FaceCrop) -> list[FaceCrop]:
+    """Upright squares about a crop in which no face, or one that lies, came out: as large, and larger ones in the middle and to all sides.
+
+    Detectors take an ear, a cheek or a pattern for a face at times, or a covered face for one upside down; the face is near it.
+    """
+    x, y = crop.centre_px
+    steps = ((0.0, 0.0), (_ASIDE, 0.0), (-_ASIDE, 0.0), (0.0, _ASIDE), (0.0, -_ASIDE))
+    upright = replace(crop, roll_rad=0.0)
+    larger = [
+        replace(
+            upright, centre_px=(x + dx * crop.side_px, y + dy * crop.side_px), side_px=_WIDER * crop.side_px
+        )
+        for dx, dy in steps
+    ]
+    return [upright, *larger]
 
 
 def is_near(one: FaceCrop, other: FaceCrop) -> bool:

@@ -18,6 +18,8 @@ from ..geometry.position_map import pose_from_points, sample_map
 from ..geometry.rigid import Similarity
 from .alignment_surface import FaceSurface
 
+DOUBTFUL = 0.5
+"""Confidence below which a face is hardly one."""
 _POINTS = 400
 _IDENTITIES = 60
 _NOISE_MM = 1.5  # of a point of a good map, beyond what people differ by

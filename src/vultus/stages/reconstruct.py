@@ -22,11 +22,10 @@ from .coarse import CoarseOptions, fit_coarse
 from .deformed import fit_deformed
 from .detail import fit_detail
 from .options import ReconstructOptions, chosen_device
+from .plausible import DOUBTFUL
 from .position_faces import find_by_position
 from .texture import texture
 from .views import SMALL_FACE_PX, guess_focal, make_view
-
-_SURE = 0.5  # confidence of an alignment that counts as a face where landmarks found nobody
 
 
 def reconstruct(
@@ -72,7 +71,7 @@ def _faces(
     found = (detector or default_detector()).detect(pixels)
     if found or detector or options.init == "landmarks":
         return found
-    return find_by_position(pixels, _SURE)
+    return find_by_position(pixels, DOUBTFUL)
 
 
 def _one_face(

@@ -30,8 +30,9 @@ def export(path: str | Path, checkpoint: Checkpoint, facts: dict[str, Any] | Non
     """
     path = Path(path)
     tensors = {name: _stored(name, value, path) for name, value in checkpoint.average.items()}
+    config = without_folders(checkpoint.config)
     card = {
-        "recipe": checkpoint.config,
+        "recipe": config,
         "data": checkpoint.data,
         "step": checkpoint.step,
         "metrics": checkpoint.validation,
@@ -40,12 +41,19 @@ def export(path: str | Path, checkpoint: Checkpoint, facts: dict[str, Any] | Non
     metadata = {
         "format": FORMAT,
         "task": str(checkpoint.config["task"]),
-        "options": json.dumps(checkpoint.config["options"], sort_keys=True),
+        "options": json.dumps(config["options"], sort_keys=True),
         "card": json.dumps(card, sort_keys=True),
     }
     content = save(tensors, metadata)
     with atomic_file(path) as partial:
         partial.write_bytes(content)
+
+
+def without_folders(value: Any) -> Any:
+    """A config document with files told by their names: where they lay on somebody's disk is nobody's business."""
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    return value.replace("\\", "/").rsplit("/", 1)[-1] if isinstance(value, str) else value
 
 
 def load_export(path: str | Path, task: Task, options: dict[str, Any]) -> nn.Module:
