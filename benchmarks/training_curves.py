@@ -66,9 +66,7 @@ def _nme(axis: plt.Axes, run: Path, before_k: float, batch: int) -> None:
             lw=1.2,
             label=f"yaw {name}",
         )
-    steps, values = _column(run / "validation.csv", "baseline_nme68")
-    if values:
-        axis.set_ylim(0, min(15.0, 1.1 * values[0]))
+    axis.set_ylim(bottom=0)
 
 
 def _column(path: Path, name: str) -> tuple[list[int], list[float]]:
