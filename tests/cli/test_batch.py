@@ -233,7 +233,7 @@ def test_output_folder_that_is_a_file_or_cannot_be_made(vultus, stage, photos, t
 
 
 def test_output_folder_without_permission(vultus, stage, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("vultus.cli.reconstruct.os.access", lambda path, mode: False)
+    monkeypatch.setattr("vultus.cli.photo_run.os.access", lambda path, mode: False)
     run = vultus("reconstruct", *photos("a.jpg"), "-o", tmp_path / "out")
     assert run.status == 2
     assert "may not write" in run.err

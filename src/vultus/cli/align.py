@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from typing import Annotated, Any, Literal
 
 import tyro
-from tqdm import tqdm
 
 from ..errors import BadFile, BadInput
 from ..io.alignment import read_alignment
 from ..stages.options import LARGEST_TEXTURE, SMALLEST_TEXTURE
 from .align_stream import StreamOptions, run_stream
 from .batch import attempt, digest_of
-from .outcome import FaceOutcome, PhotoOutcome, failure
+from .outcome import FaceOutcome, PhotoOutcome
+from .photo_run import make_folder, run_photos, standard_output
 from .photos import face_directory, find_photos, further_faces, output_names
-from .reconstruct import make_folder, progress, standard_output, summary
-from .workers import run_all
 
 DESCRIPTION = """Align every face of every photo densely: where each point of it lies, also what is hidden.
 
@@ -122,20 +118,7 @@ class Align:
             raise BadInput(f"--box with {len(photos)} photos: a box is for one; give the photos one by one")
         _network(self.options)  # what is wrong with it is said once, not for every photo
         tasks = [AlignTask(photo, self.out, name, self.options, self.overwrite, self.debug) for photo, name in zip(photos, output_names(photos))]  # fmt: skip
-        with progress(len(tasks)) as bar, standard_output() as output:
-            for outcome in outcomes:
-                self._show(outcome, output)
-            try:
-                with closing(run_all(tasks, process, _died, self.jobs)) as done:
-                    for outcome in done:
-                        outcomes.append(outcome)
-                        bar.update()
-                        self._show(outcome, output)
-            finally:
-                bar.close()
-                if len(outcomes) > 1 or any(outcome.status == "failed" for outcome in outcomes):
-                    print(summary(outcomes), file=sys.stderr)
-        return 2 if any(outcome.status == "failed" for outcome in outcomes) else 0
+        return run_photos(tasks, outcomes, process, jobs=self.jobs, as_json=self.json)
 
     def _follow(self, source: str) -> int:
         if self.photos:
@@ -143,13 +126,6 @@ class Align:
         make_folder(self.out)
         with standard_output() as output:
             return run_stream(source, self.out, self.stream, lambda: _network(self.options), output=output)
-
-    def _show(self, outcome: PhotoOutcome, output: TextIO) -> None:
-        if self.json:
-            print(json.dumps(outcome.as_json()), file=output, flush=True)
-        elif outcome.status != "failed":  # failures are listed together at the end
-            with tqdm.external_write_mode(file=output):
-                print("\n".join(outcome.lines()), file=output, flush=True)
 
 
 def process(task: AlignTask) -> PhotoOutcome:
@@ -230,7 +206,3 @@ def _network(options: AlignOptions) -> Any:
     from ..stages.align import load_aligner
 
     return load_aligner(options.weights, options.backend, options.precision, options.model)
-
-
-def _died(task: AlignTask, how: str) -> PhotoOutcome:
-    return failure(task.photo, f"{how}; if memory ran out, use fewer --jobs or a smaller photo")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 SURFACE_SCHEME = "surface468"
 """MediaPipe's first 468 points as points of the skin: they do not slide as the head turns. What position maps give."""
-SURFACE_SPREAD_MM = 4.0
+SURFACE_SPREAD_MM = 3.0
 """How far such points err, each as if alone. They err together, so that 468 of them are worth a few dozen; 3 and 4 did alike on drawn heads, 6 and 12 less well (docs/align.md)."""
 
 

@@ -98,7 +98,9 @@ def map_basis(model: MorphableModel, size: int) -> Tensor:
     turned = shapes @ _rotations(_HEADS, generator).transpose(1, 2)
     channels = (turned * (_FACE_SHARE / SPAN / extent)[:, None, None]).transpose(1, 2).flatten(0, 1)
     channels = channels - channels.mean(1, keepdim=True)
-    _, sigma, axes = torch.svd_lowrank(channels, COMPONENTS, niter=4)
+    with torch.random.fork_rng(devices=[]):  # the method draws random directions to begin with
+        torch.manual_seed(_SEED)
+        _, sigma, axes = torch.svd_lowrank(channels, COMPONENTS, niter=4)
     scalars = (axes * (sigma / math.sqrt(len(channels)))).T
     every = torch.arange(len(chart.triangles))
     maps, covered = bake(_on_vertices(scalars, ids, len(chart.uv)), chart.topology, every, size)
