@@ -35,7 +35,7 @@ def anna(tmp_path):
     return path
 
 
-def test_a_folder_of_photos(vultus, network, anna, tmp_path):
+def test_a_folder_of_photos(vultus, network, anna, tmp_path, monkeypatch):
     two_faces(anna.parent / "party.png")
     no_face(anna.parent / "view.png")
     (anna.parent / "broken.jpg").write_bytes(anna.read_bytes()[:2000])
@@ -57,6 +57,9 @@ def test_a_folder_of_photos(vultus, network, anna, tmp_path):
     )
     assert again.status == 0 and again.out.count("finished earlier, skipped") == 2
     assert len(network) == asked  # nothing was done again
+    with monkeypatch.context() as other:  # any other file is another network
+        other.setattr("vultus.nets.position_weights.DEFAULT_WEIGHTS", anna)
+        assert vultus("align", anna, "-o", out, "--texture-size", "64").status == 0 and len(network) > asked
     (out / "anna" / "depth.png").unlink()  # as after a power cut
     again = vultus("align", anna, "-o", out, "--texture-size", "64")
     assert again.status == 0 and "skipped" not in again.out and len(network) > asked

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -185,10 +186,20 @@ def _status(confidence: float) -> str:
 
 
 def _wanted(options: AlignOptions) -> dict[str, Any]:
-    """The options as JSON has them: what a finished result must have been made with to be one."""
-    values = asdict(options)
+    """The options as JSON has them, and which network that is: what a finished result must have been made with to be one."""
+    from ..nets.position_weights import DEFAULT_WEIGHTS
+
     weights = options.weights
-    return json.loads(json.dumps(values | {"weights": None if weights is None else str(weights.resolve())}))
+    said = {"weights": None if weights is None else str(weights.resolve())}
+    file = weights or DEFAULT_WEIGHTS
+    if file.is_file():
+        said["weights_sha256"] = _digest(file, file.stat().st_mtime_ns)
+    return json.loads(json.dumps(asdict(options) | said))
+
+
+@lru_cache(maxsize=2)
+def _digest(file: Path, _changed_ns: int) -> str:
+    return digest_of(file)
 
 
 def _is_of(folder: Path, source: str) -> bool:
