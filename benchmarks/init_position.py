@@ -27,7 +27,7 @@ from vultus.data.sample_maps import chart_lattice
 from vultus.data.shards import read_samples
 from vultus.errors import FaceNotFound
 from vultus.evaluate.nme import BINS, box_size, yaw_bin
-from vultus.geometry.rigid import pose_angles, umeyama
+from vultus.geometry.rigid import axis_angle_from_rotation, pose_angles, umeyama
 from vultus.model.deformation import face_vertices
 
 WAYS = ("landmarks", "position")
@@ -90,7 +90,7 @@ def measure(sample: Sample, way: str, face_ids: torch.Tensor) -> tuple[float, ..
     rotations = [camera.T_camera_head[:3, :3].double() for camera in (result.camera, camera_of(sample))]
     mean = result.model.mean_mm[face_ids].double()
     return (
-        _angle_deg(rotations[0].T @ rotations[1]),
+        math.degrees(float(axis_angle_from_rotation(rotations[0].T @ rotations[1]).norm())),
         100 * float(np.linalg.norm(seen - truly, axis=1).mean()) / box_size(truly),
         _shape_mm(ours, true),
         _shape_mm(mean, true),
@@ -100,10 +100,6 @@ def measure(sample: Sample, way: str, face_ids: torch.Tensor) -> tuple[float, ..
 def _shape_mm(ours: torch.Tensor, true: torch.Tensor) -> float:
     weight = torch.ones(len(ours), dtype=torch.float64)
     return float((umeyama(ours, true, weight).apply(ours) - true).norm(dim=1).mean())
-
-
-def _angle_deg(rotation: torch.Tensor) -> float:
-    return math.degrees(math.acos(max(-1.0, min(1.0, (float(rotation.trace()) - 1) / 2))))
 
 
 if __name__ == "__main__":

@@ -34,12 +34,11 @@ from vultus.errors import FaceNotFound
 from vultus.evaluate.benchmark import ItemScore
 from vultus.evaluate.nme import BINS, box_size, yaw_bin
 from vultus.evaluate.summary import row
-from vultus.geometry.position_map import FaceCrop, crop_around, in_pixels, sample_map
+from vultus.geometry.position_map import FaceCrop, crop_around, sample_map
 from vultus.geometry.rigid import pose_angles
 from vultus.methods.detected import IBUG68_FROM_478
-from vultus.nets.position_input import network_input
 from vultus.nets.position_readout import face_chart, landmarks_uv
-from vultus.nets.position_weights import position_weights
+from vultus.stages.align import load_aligner
 
 MEAN = "mean map, crop"
 _CALIBRATION, _MEAN = 400, 512
@@ -153,22 +152,13 @@ def _mean_map(train: list[Path], truth: _Truth) -> Callable[[Sample], Found]:
 
 
 def _at_crop(path: str | None, truth: _Truth) -> Callable[[Sample], Found]:
-    weights = position_weights(path)
-    network, size_px = weights.network, weights.config.crop_px
+    aligner = load_aligner(path)
 
     def find(sample: Sample) -> Found:
-        crop = truth.crop(sample, size_px)
-        with torch.inference_mode():
-            position = network(network_input(sample.image, crop)[None])[0]
-        return truth.read_out(
-            crop.to_photo(_as_points(in_pixels(position, crop.size_px))).T.reshape(position.shape)
-        )
+        found = aligner.look(_image(sample), [truth.crop(sample, aligner.crop_px)])[0]
+        return truth.read_out(found.position_px)
 
     return find
-
-
-def _as_points(position: torch.Tensor) -> torch.Tensor:
-    return position.flatten(1).T
 
 
 def _aligned(path: str | None, truth: _Truth) -> Callable[[Sample], Found]:

@@ -17,11 +17,12 @@ import torch
 from tqdm import tqdm
 
 from vultus.data.photo_fit import list_fits, read_fit
+from vultus.detect.face_recogniser import five_points
+from vultus.detect.protocol import Landmarks
 from vultus.evaluate.recogniser import sface
 
 SAME_PERSON = 0.5
 """The largest of hundreds of cosines to strangers reaches 0.44 (411 portraits against 101 studio photos), so OpenCV's 0.363, made for single pairs, would name a third of them."""
-_EYES, _NOSE_AND_MOUTH = ((36, 39), (42, 45)), (30, 48, 54)
 
 
 def main() -> None:
@@ -52,9 +53,10 @@ def embeddings(paths: tuple[Path, ...]) -> np.ndarray:
     for path in tqdm(paths, file=sys.stderr):
         sample = read_fit(path).sample
         image = torch.from_numpy(sample.image).permute(2, 0, 1).float() / 255
-        marks = np.asarray(sample.landmarks_px, float)[:, :2]
-        eyes = [marks[list(corners)].mean(0) for corners in _EYES]
-        found.append(sface().embed(image, np.stack([*eyes, *marks[list(_NOSE_AND_MOUTH)]])))
+        marks = torch.from_numpy(np.asarray(sample.landmarks_px, np.float32)[:, :2])
+        found.append(
+            sface().embed(image, five_points(Landmarks(marks, torch.zeros(len(marks)), 1.0, "ibug68")))
+        )
     return np.stack(found)
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .crop import turn_back
 from .yunet import YuNet
 
 _FIRST_PX, _FINE_PX, _FINEST_PX = 480, 960, 1920  # long sides at which a photo is searched
@@ -86,7 +87,9 @@ def _search(image: Tensor, long_px: int, turns: int, border: float) -> list[Foun
     boxes = []
     for row in _yunet().detect(searched):
         corners = torch.stack([row[:2], row[:2] + row[2:4]])
-        points = _turned_back(torch.cat([corners, row[4:14].reshape(5, 2)]), turns, searched)
+        points = turn_back(
+            torch.cat([corners, row[4:14].reshape(5, 2)]), turns, searched.shape[2], searched.shape[1]
+        )
         points = (points - border_px) * back
         left, top = points[:2].amin(0).tolist()
         right, bottom = points[:2].amax(0).tolist()
@@ -115,13 +118,6 @@ def shrunk(image: Tensor, long_px: int) -> Tensor:
 @lru_cache(maxsize=1)
 def _yunet() -> YuNet:
     return YuNet(min_score=_LOWEST_SCORE)
-
-
-def _turned_back(points: Tensor, turns: int, turned: Tensor) -> Tensor:
-    """Points "n 2" in an image that :func:`torch.rot90` has made -> points before it."""
-    (height, width), (x, y) = turned.shape[1:], points.unbind(1)
-    places = [(x, y), (height - y, x), (width - x, height - y), (y, width - x)]
-    return torch.stack(places[turns % 4], 1)
 
 
 def _without_doubles(boxes: list[FoundBox]) -> list[FoundBox]:

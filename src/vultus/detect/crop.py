@@ -86,3 +86,15 @@ def _region(image: Tensor, window: Window) -> tuple[Tensor, int, int]:
         max(low + 1, min(math.ceil(c + reach), side)) for c, low, side in ((x, left, width), (y, top, height))
     )
     return image[:, top:bottom, left:right], left, top
+
+
+def turn_back(points: Tensor, num_quarter_turns: int, width_px: int, height_px: int) -> Tensor:
+    """Points "n 2" in an image made by ``torch.rot90`` (width and height of the result) -> points before it."""
+    x, y = points[:, 0], points[:, 1]
+    turned = {
+        0: (x, y),
+        1: (height_px - y, x),
+        2: (width_px - x, height_px - y),
+        3: (y, width_px - x),
+    }[num_quarter_turns % 4]
+    return torch.stack(turned, -1)

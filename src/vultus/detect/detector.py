@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vultus.detect.crop import Window, crop, window_around
+from vultus.detect.crop import Window, crop, turn_back, window_around
 from vultus.detect.mesh import (
     LEFT_EYE_OUTER,
     RIGHT_EYE_OUTER,
@@ -128,7 +128,7 @@ class PhotoDetector:
         for row in self.boxes.detect(searched):
             corners = torch.stack([row[:2], row[:2] + row[2:4]])
             points = torch.cat([corners, row[4:14].reshape(5, 2)])
-            points = _turn_back(points, num_quarter_turns, searched.shape[2], searched.shape[1]) - border_px
+            points = turn_back(points, num_quarter_turns, searched.shape[2], searched.shape[1]) - border_px
             candidates.append(_candidate(points * (actual_px / max(image.shape[1:])), float(row[14])))
         return [candidate for candidate in candidates if candidate.box.size_px >= self.min_face_px]
 
@@ -169,18 +169,6 @@ def task_detector(path: str | Path) -> Detector:
         WeightsMismatch: a network that vultus cannot run.
     """
     return PhotoDetector(YuNet(), FaceLandmarker(Path(path)))
-
-
-def _turn_back(points: Tensor, num_quarter_turns: int, width_px: int, height_px: int) -> Tensor:
-    """Points "n 2" in an image made by ``torch.rot90`` (width and height of the result) -> points before it."""
-    x, y = points[:, 0], points[:, 1]
-    turned = {
-        0: (x, y),
-        1: (height_px - y, x),
-        2: (width_px - x, height_px - y),
-        3: (y, width_px - x),
-    }[num_quarter_turns % 4]
-    return torch.stack(turned, -1)
 
 
 def _candidate(points_px: Tensor, score: float) -> Candidate:

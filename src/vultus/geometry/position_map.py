@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from .chart_map import grid_normals
-from .rigid import PoseAngles, pose_angles, umeyama
+from .rigid import PoseAngles, Similarity, pose_angles, umeyama
 
 CROP_PX = 256
 """Side of the crops that networks see."""
@@ -153,6 +153,11 @@ class MapPose(NamedTuple):
     angles: PoseAngles
     scale_px_per_mm: Tensor
     translation_px: Tensor
+
+    def to_head(self, points_px: Tensor) -> Tensor:
+        """The map's points "n 3" with the pose undone: head frame, millimetres of the mean head's size."""
+        forward = Similarity(self.scale_px_per_mm, self.rotation_camera_head, self.translation_px)
+        return forward.inverse().apply(_z_forward(points_px, -1))
 
 
 def pose_from_points(points_px: Tensor, mean_mm: Tensor) -> MapPose:

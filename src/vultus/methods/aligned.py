@@ -10,6 +10,7 @@ import torch
 
 from ..errors import BadInput, FaceNotFound
 from ..evaluate.benchmark import FaceMesh, Item, Prediction
+from ..geometry.crop_motion import overlap
 from ..geometry.position_map import FaceCrop, crop_around
 from ..io.images import read_image
 from ..stages.align import Aligner, load_aligner
@@ -47,7 +48,7 @@ class Aligned:
         surface = found.surface
         vertices = found.frontal_mesh.vertices.double().numpy()
         posed = FaceMesh(
-            vertices, surface.triangles[~surface.is_membrane].numpy(), found.in_head_frame(marks_px).numpy()
+            vertices, surface.triangles[~surface.is_membrane].numpy(), found.pose.to_head(marks_px).numpy()
         )
         return Prediction(posed=posed, points_px=marks_px.numpy(), seconds=seconds)
 
@@ -59,8 +60,8 @@ class Aligned:
             return aligner.look(image, [box])[0]
         crops = aligner.detect(image, small_too=box is not None)
         if box is not None:
-            crops = [crop for crop in crops if _shared(crop, box) > 0.3]
-            crops = sorted(crops, key=lambda crop: -_shared(crop, box))[:1] or [box]
+            crops = [crop for crop in crops if overlap(crop, box) > 0.3]
+            crops = sorted(crops, key=lambda crop: -overlap(crop, box))[:1] or [box]
         if not crops:
             raise FaceNotFound(f"{item.photo}: no face found; crop closer to the face")
         return aligner.look(image, crops[:1], looks=_LOOKS)[0]
@@ -69,14 +70,3 @@ class Aligned:
 def _around_box(box: tuple[float, float, float, float], aligner: Aligner) -> FaceCrop:
     corners = torch.tensor(box).reshape(2, 2)
     return crop_around(corners, aligner.crop_factor, aligner.crop_px)
-
-
-def _shared(one: FaceCrop, other: FaceCrop) -> float:
-    """Intersection over union of two squares, their rolls left out."""
-    common = 1.0
-    for a, b in zip(one.centre_px, other.centre_px):
-        common *= max(
-            0.0,
-            min(a + one.side_px / 2, b + other.side_px / 2) - max(a - one.side_px / 2, b - other.side_px / 2),
-        )
-    return common / (one.side_px**2 + other.side_px**2 - common)

@@ -130,11 +130,11 @@ class Aligner:
                 # A crop that jumps away is what a network says of no face: believe the detector.
                 if crop is not None and not is_near(face.crop, crop) and _overlaps(face.crop, crop):
                     better[index] = crop
+            if not better:
+                break
             again = self._once(image, list(better.values()), [found[index] for index in better])
             for index, face in zip(better, again):
                 found[index] = face
-            if not better:
-                break
         return tuple(found)
 
     def _once(

@@ -23,7 +23,6 @@ from ..geometry.position_map import (
     pose_from_points,
     sample_map,
 )
-from ..geometry.rigid import Similarity
 from ..model.morphable import MorphableModel
 from ..render.bake import dilate, photo_pyramid, sample_photo
 from ..render.interpolate import interpolate
@@ -124,14 +123,7 @@ class Alignment:
 
         :attr:`pose` undone. It is a similarity, so nothing is sheared (the paper's is affine, which hides how people differ).
         """
-        return Mesh(self.in_head_frame(self.vertices_px.double()).float(), self.surface.topology)
-
-    def in_head_frame(self, points_px: Tensor) -> Tensor:
-        """Points "n 3" of this alignment with :attr:`pose` undone: head frame, millimetres of a head of average size."""
-        xy, z = points_px.split([2, 1], -1)
-        pose = self.pose
-        forward = Similarity(pose.scale_px_per_mm, pose.rotation_camera_head, pose.translation_px)
-        return forward.inverse().apply(torch.cat([xy, -z], -1))
+        return Mesh(self.pose.to_head(self.vertices_px.double()).float(), self.surface.topology)
 
     def depth_map(self, frame: Literal["photo", "crop"] = "photo") -> Tensor:
         """How far each pixel's surface lies before the chart's mean depth, "h w"; NaN beside the face.
@@ -171,8 +163,7 @@ class Alignment:
         image = self.image if image is None else image
         if image is None:
             raise BadInput("this alignment does not hold its photo: give texture(image=...)")
-        if tuple(image.shape) != (3, self.image_size[1], self.image_size[0]):
-            raise BadInput(f"an image of shape {tuple(image.shape)} is not the photo of {self.image_size[0]} x {self.image_size[1]} px that was aligned")  # fmt: skip
+        self.check_photo(image)
         if size < 1 or fill not in ("none", "mirror"):
             raise BadInput(f"texture of size {size}, fill '{fill}': choose 1 or more, and none or mirror")
         texels_px = sample_map(self.position_px[:2], _texel_centres(size)).T.reshape(2, size, size)
@@ -181,6 +172,12 @@ class Alignment:
         if bool(visible.any()):
             colours = sample_photo(photo_pyramid(image, texels_px, visible), texels_px) * visible
         return FaceTexture(_filled(colours, visible) if fill == "mirror" else colours, visible)
+
+    def check_photo(self, image: Tensor) -> None:
+        """Raise BadInput unless an image has the size of the photo that was aligned."""
+        width, height = self.image_size
+        if tuple(image.shape) != (3, height, width):
+            raise BadInput(f"an image of shape {tuple(image.shape)} is not the photo of {width} x {height} px that was aligned")  # fmt: skip
 
     def without_image(self) -> Alignment:
         """The same, without holding on to its photo: to keep many."""

@@ -61,7 +61,7 @@ def paste_texture(
     Raises:
         BadInput: shapes that do not fit, another blend, or a face outside of the photo.
     """
-    _check_photo(image, alignment)
+    alignment.check_photo(image)
     if texture.ndim != 3 or texture.shape[0] not in (3, 4) or texture.shape[1] != texture.shape[2]:
         raise BadInput(f"a texture of shape {tuple(texture.shape)}: give (3 or 4, s, s) over the face chart")
     if mask is not None and mask.shape != texture.shape[1:]:
@@ -105,8 +105,8 @@ def swap_face(
     Raises:
         BadInput: photos of other sizes than those aligned, different models, or a face outside of the photo.
     """
-    _check_photo(target_image, target)
-    _check_photo(source_image, source)
+    target.check_photo(target_image)
+    source.check_photo(source_image)
     if target.model is not source.model:
         raise BadInput(f"faces aligned with different models ({target.model.name}, {source.model.name}): align both with one")  # fmt: skip
     window = chart_window(target)
@@ -186,9 +186,3 @@ def _near(mask: Tensor, share: float) -> Tensor:
 def _blurred(weight: Tensor) -> Tensor:
     """Weights "h w" averaged over 5 x 5 pixels."""
     return F.avg_pool2d(weight[None, None], 5, stride=1, padding=2, count_include_pad=False)[0, 0]
-
-
-def _check_photo(image: Tensor, alignment: Alignment) -> None:
-    width, height = alignment.image_size
-    if tuple(image.shape) != (3, height, width):
-        raise BadInput(f"an image of shape {tuple(image.shape)} is not the photo of {width} x {height} px that was aligned")  # fmt: skip

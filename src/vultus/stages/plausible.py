@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..geometry.position_map import pose_from_points, sample_map
-from ..geometry.rigid import Similarity
 from .alignment_surface import FaceSurface
 
 DOUBTFUL = 0.5
@@ -58,9 +57,7 @@ def plausibility(surface: FaceSurface, position_px: Tensor) -> float:
         pose = pose_from_points(points, prior.mean_mm)
     except BadInput:
         return 0.0
-    xy, z = points.split([2, 1], -1)
-    forward = Similarity(pose.scale_px_per_mm, pose.rotation_camera_head, pose.translation_px)
-    head = forward.inverse().apply(torch.cat([xy, -z], -1)).float()
+    head = pose.to_head(points).float()
     if not bool(head.isfinite().all()):
         return 0.0
     offset = (head - prior.mean_mm).reshape(-1)
